@@ -91,7 +91,7 @@ class HandleRefused(RelayError):
 
 
 class HandleTaken(HandleRefused):
-    """Somebody else has, or had, the handle or one that looks the same (XEP-0077 §3.1: conflict)."""
+    """Somebody else has, or had, the handle or one like it (XEP-0077 §3.1: conflict)."""
 
     condition = "conflict"
     type = "cancel"

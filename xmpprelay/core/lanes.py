@@ -1,0 +1,202 @@
+"""A lane: one destination domain (or the server's own domains together), its windows, its breaker.
+
+A lane walks each open post's candidates in ascending person id. How far it has come is the post's
+*fill position*. What it writes goes into windows; a window is *settled* when the destination has
+confirmed it and all before it, and its slot is free when the cursors are committed.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum
+from typing import Final
+
+from xmpprelay.core.graph import Graph
+from xmpprelay.core.model import OWN_LANE, Post
+from xmpprelay.core.recipients import Batch
+
+WINDOW: Final = 100
+"""Stanzas in a window; 50 and 500 measured within 5 % of it."""
+
+WINDOWS: Final = 2
+"""Windows in flight, so that the barrier's round trip does not idle the destination."""
+
+FIRST_REMOTE_WINDOW: Final = 5
+"""A remote lane opens so small, because each stanza to a dead domain comes back with an error."""
+
+DONE: Final = -1
+"""The fill position of a post that has passed everybody in the lane."""
+
+
+class WindowState(Enum):
+    """The life of a window."""
+
+    OPEN = "open"  # written; may take more (remote lanes collect for a second)
+    ASKED = "asked"  # its barrier is under way
+    CONFIRMED = "confirmed"  # answered, but an older one is not
+    STORING = "storing"  # settled; its cursors are being committed
+
+
+@dataclass(slots=True, eq=False)
+class Window:
+    """Stanzas written together and confirmed together."""
+
+    id: int
+    lane: Lane
+    items: list[tuple[int, int]] = field(default_factory=list)  # (person, number) as written
+    through: dict[int, int] = field(default_factory=dict)  # number -> fill position behind it
+    batches: list[Batch] = field(default_factory=list)
+    bounced: set[tuple[int, int]] = field(default_factory=set)
+    state: WindowState = WindowState.OPEN
+
+
+@dataclass(slots=True, eq=False)
+class OpenPost:
+    """A post that has not passed everybody in a lane."""
+
+    post: Post
+    before: OpenPost | None  # the author's post before it, if that was open when this one came
+    position: int = 0
+
+    def bound(self) -> int | None:
+        """How far it may go: not past an earlier open post of its author; None: no bound."""
+        if self.before is not None and self.before.position == DONE:
+            self.before = None
+        return None if self.before is None else self.before.position
+
+
+@dataclass(slots=True, eq=False)
+class Lane:
+    """One destination and what is under way to it."""
+
+    name: str
+    size: int = WINDOW  # of its next window
+    limit: int = WINDOW  # what that may grow to
+    open: dict[int, OpenPost] = field(default_factory=dict)  # by number, ascending
+    newest: dict[int, OpenPost] = field(default_factory=dict)  # author -> his newest open post
+    started: dict[int, datetime] = field(default_factory=dict)  # number -> first written at
+    windows: deque[Window] = field(default_factory=deque)
+    live: set[int] = field(default_factory=set)
+    present: set[int] = field(default_factory=set)  # people of whom a resource is known
+    due: dict[int, None] = field(default_factory=dict)  # people whose look may find something
+    engaged: set[int] = field(default_factory=set)  # people with a return or a bounce under way
+    through: dict[int, int] = field(default_factory=dict)  # reached, not yet in a window
+    turn: int = 0  # the number of the post that was served last
+    down: bool = False  # the breaker is open
+    failures: int = 0
+    resetting: bool = False  # what was under way is being written off
+
+    @property
+    def remote(self) -> bool:
+        """Whether this is a domain of another server."""
+        return self.name != OWN_LANE
+
+    def take_up(self, post: Post) -> None:
+        """Open a post; posts come in ascending number."""
+        opened = OpenPost(post, before=self.newest.get(post.author))
+        self.open[post.number] = self.newest[post.author] = opened
+
+    def finish(self, number: int) -> None:
+        """Close a post: it has passed everybody."""
+        opened = self.open.pop(number)
+        opened.position = self.through[number] = DONE
+        opened.before = None
+        if self.newest[opened.post.author] is opened:
+            del self.newest[opened.post.author]
+
+    def passed(self, number: int, person: int) -> bool:
+        """Whether the fan-out of a post has gone by a person (by its fill position)."""
+        opened = self.open.get(number)
+        return opened is None or opened.position >= person
+
+    def unsettled(self, person: int) -> set[int]:
+        """The posts written to a person that are not yet settled."""
+        return {
+            number
+            for window in self.windows
+            if window.state is not WindowState.STORING
+            for recipient, number in window.items
+            if recipient == person
+        }
+
+    def in_flight(self) -> int:
+        """Stanzas written and not yet settled."""
+        return sum(
+            len(window.items) for window in self.windows if window.state is not WindowState.STORING
+        )
+
+    def ahead(self, graph: Graph, people: Collection[int]) -> Iterator[tuple[int, int]]:
+        """Each (person, number) of an open post that has yet to reach one of these people."""
+        for number, opened in self.open.items():
+            candidates = graph.candidates(opened.post.author, self.name)
+            start = bisect_right(candidates, opened.position)
+            if len(people) == 1:  # one person leaves: no need to walk the others
+                (person,) = people
+                at = bisect_right(candidates, person) - 1
+                if at >= start and candidates[at] == person:
+                    yield person, number
+            else:
+                for index in range(start, len(candidates)):
+                    if candidates[index] in people:
+                        yield candidates[index], number
+
+    def fill(
+        self, graph: Graph, allows: Callable[[Post, int], bool], room: int
+    ) -> list[tuple[int, Post]]:
+        """Up to `room` live deliveries from all open posts, merged follower by follower.
+
+        Each open post has a fair slice, in turn, so that a post to three people never waits for one
+        to ten thousand. Two posts of one author never overtake each other. Whoever is not live is
+        passed over. The positions reached go into `through`; a post that is through leaves `open`.
+        Returns (person, post) pairs, ascending by person and then by number.
+        """
+        items: list[tuple[int, Post]] = []
+        moved = True
+        while self.open and len(items) < room and moved:
+            moved = False
+            slice_ = max(1, (room - len(items)) // len(self.open))
+            for number in self._in_turn():
+                share = min(slice_, room - len(items))
+                if share == 0:
+                    break
+                moved |= self._serve(graph, self.open[number], allows, share, items)
+                self.turn = number
+        items.sort(key=lambda item: (item[0], item[1].number))
+        return items
+
+    def _in_turn(self) -> list[int]:
+        numbers = list(self.open)
+        at = bisect_right(numbers, self.turn)
+        return numbers[at:] + numbers[:at]
+
+    def _serve(
+        self,
+        graph: Graph,
+        opened: OpenPost,
+        allows: Callable[[Post, int], bool],
+        share: int,
+        items: list[tuple[int, Post]],
+    ) -> bool:
+        """Walk one post on by at most `share` deliveries; whether its position has changed."""
+        post, live = opened.post, self.live
+        candidates = graph.candidates(post.author, self.name)
+        start = index = bisect_right(candidates, opened.position)
+        bound = opened.bound()
+        end = len(candidates) if bound is None else bisect_right(candidates, bound)
+        while index < end and share:
+            person = candidates[index]
+            index += 1
+            if person in live and allows(post, person):
+                items.append((person, post))
+                share -= 1
+        if index == len(candidates):
+            self.finish(post.number)
+            return True
+        if index == start:
+            return False
+        opened.position = self.through[post.number] = candidates[index - 1]
+        return True

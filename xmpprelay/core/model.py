@@ -1,0 +1,125 @@
+"""Everything that passes between the rooms, declared in one place.
+
+Reading this file shows the whole system: what a post is, who a person is, what is remembered about
+his deliveries. All classes are frozen; a change is a new object.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Final
+
+OWN_LANE: Final = ""
+"""The lane of all of the server's own domains together; a remote lane is named by its domain."""
+
+
+class Mode(StrEnum):
+    """How a follower gets the posts of one author (S1.2)."""
+
+    AUTHOR = "author"  # from alice@relay: he added her to his contact list
+    HOME = "home"  # from home@relay as "alice: text  #k3f": he typed `follow alice`
+
+
+class Grant(StrEnum):
+    """Whether a follower lets home@relay see his presence (S5.5, S11.1)."""
+
+    NEVER = "never"  # not asked yet
+    ASKED = "asked"
+    GRANTED = "granted"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Any bare JID that the relay knows."""
+
+    id: int  # ascending in the order in which people became known; the order of every fan-out
+    jid: str  # the bare JID, prepared (RFC 7622)
+    handle: str | None  # None: follows, but cannot post
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What somebody wants to post, read once from the stanza; nobody behind the door sees XML."""
+
+    author: str  # bare JID of the stanza's `from`: the only identity there is
+    text: str  # cleaned; may have several lines
+    lang: str | None  # xml:lang of the stanza, if it is a language tag
+    origin: str | None  # the sender's <origin-id/> (XEP-0359): dedupe for as long as the post lives
+    stanza_id: str | None  # the stanza's own id: dedupe for ten minutes, together with the text
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """A post in the journal."""
+
+    number: int  # the public order, given in commit order; in base32 the short id (core/text.py)
+    author: int  # person id
+    text: str  # as posted
+    lang: str | None
+    created: datetime  # aware, UTC: when the relay accepted it
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """What became of a draft: the post, and whether it had been there before."""
+
+    post: Post
+    duplicate: bool  # True: a resend; `post` is the one made the first time
+
+
+@dataclass(frozen=True, slots=True)
+class Follow:
+    """One follower of one author."""
+
+    follower: int  # person id
+    author: int  # person id
+    mode: Mode
+    since: int  # the first post number that counts
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """What the last return left to `more`: timeline posts from `first` to `last`, both included."""
+
+    first: int
+    last: int
+    taken: tuple[tuple[int, int], ...] = ()
+    # (author, number): of this author everything from `number` up was fetched by `more AUTHOR`
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What is remembered of one person's deliveries (docs/flow.md, "Who has had what").
+
+    Nothing is stored per delivery: a person who is live has had everything that passed him, one who
+    is away has had nothing from `away_from` on, but for `missed`, which he lacks below it.
+    """
+
+    person: int
+    away_from: int | None  # None: live; else the first number from which he has had nothing
+    away_at: datetime | None  # aware, UTC: since when he is away; None: live
+    missed: tuple[
+        int, ...
+    ] = ()  # numbers below away_from that he lacks, ascending; nearly always ()
+    rest: Rest | None = None
+    grant: Grant = Grant.NEVER
+    day: int = 0  # the day (of his own day's count) that `used` belongs to
+    used: int = 0  # posts sent on that day without seeing his presence (S11.4)
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """Up to where the fan-out of one post in one lane is confirmed."""
+
+    number: int
+    lane: str
+    position: int | None  # person id; None: the lane is done with the post, the row goes
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryRows:
+    """One step of the fan-out to be stored, in one transaction."""
+
+    cursors: tuple[Cursor, ...] = ()
+    standings: tuple[Standing, ...] = ()

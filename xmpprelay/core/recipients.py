@@ -1,0 +1,186 @@
+"""One person as the fan-out sees him: his standing, his resources, what is under way to him.
+
+This is the mutable side of `Standing`. The rules of reachability (S11.1, S11.4) live here; the
+moves that change a recipient's state live in `core/delivery.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import Enum
+from typing import TYPE_CHECKING, Final
+
+from xmpprelay.core.model import Grant, Post, Rest, Standing
+
+if TYPE_CHECKING:
+    from xmpprelay.core.lanes import Lane
+
+BLIND_PER_DAY: Final = 20
+"""Posts a day to somebody whose presence the relay may not see (S11.4)."""
+
+MAX_RESOURCES: Final = 32
+"""Resources remembered per person: more than anybody has, and a bound for strangers."""
+
+MAX_MISSED: Final = 1000
+"""Bounces remembered per person; above it the oldest go to the archive of his own server alone."""
+
+STAMP_GRAIN: Final = timedelta(seconds=1)
+"""Servers stamp presence by the second: within it, "before" is not certain."""
+
+
+class State(Enum):
+    """Where a recipient stands."""
+
+    AWAY = "away"  # gets nothing now; his standing holds it
+    CATCHING = "catching"  # has returned; what he lacks is being sent
+    LIVE = "live"  # gets each post as its fan-out passes him
+
+
+@dataclass(slots=True)
+class Resource:
+    """One available resource."""
+
+    priority: int
+    since: datetime  # the stamp of its <delay/>, or the time at which its presence came
+
+
+class Verdict(Enum):
+    """What the answers after a bounce say about one post."""
+
+    LACKS = "lacks"  # nobody who was there when it was written has answered: he lacks it
+    HAS = "has"  # another device of his had it, or would not take it
+    REFUSES = "refuses"  # all who were there have answered, and none took it (S6.6)
+
+
+@dataclass(slots=True)
+class BounceProbe:
+    """A question that is open after bounces: which of his devices are still there?"""
+
+    before: dict[str, datetime]  # the resources known when the first stanza bounced, and since when
+    left_at: datetime | None  # when one was last lost before that
+    numbers: set[int] = field(default_factory=set)  # what has bounced
+    seen: dict[str, datetime] = field(default_factory=dict)  # who has answered, and since when
+
+    def verdict(self, written: datetime | None) -> Verdict:
+        """What the answers say about a post written at that time; None: not remembered."""
+        if written is None:
+            return Verdict.LACKS
+        there = {name for name, since in self.seen.items() if since + STAMP_GRAIN <= written}
+        if not there:
+            return Verdict.LACKS
+        then = {name for name, since in self.before.items() if since <= written}
+        all_known = self.left_at is None or self.left_at < written
+        return Verdict.REFUSES if all_known and then and then <= there else Verdict.HAS
+
+
+@dataclass(slots=True)
+class Catch:
+    """A return under way."""
+
+    planned: bool  # the newest are chosen, or all are wanted: from here on everything is sent
+    reading: bool = False
+    held: dict[int, Post] = field(default_factory=dict)  # read from the journal
+    upto: int = 0  # what was read is all that he lacks from his `away_from` up to this number
+    sought: frozenset[int] = frozenset()  # those of his `missed` that were read
+    older: tuple[tuple[int, int], ...] = ()  # (number, author) of posts that were read over
+    note: dict[int, int] = field(default_factory=dict)  # author -> posts left to `more`
+    rest: Rest | None = None  # takes the place of his last rest when the first batch is settled
+
+
+@dataclass(slots=True)
+class Batch:
+    """What one look has put into a window (docs/flow.md, "The return")."""
+
+    person: int
+    sent: tuple[int, ...]
+    skipped: frozenset[int]
+    highest: int
+    noted: tuple[int, ...]  # numbers below `highest` that had not passed him then
+    rest: Rest | None
+
+
+@dataclass(slots=True)
+class Recipient:
+    """The fan-out's record of one person; made from his stored standing."""
+
+    id: int
+    lane: Lane
+    away_from: int | None
+    away_at: datetime | None
+    missed: set[int]
+    rest: Rest | None
+    grant: Grant
+    day: int
+    used: int
+    state: State = State.AWAY
+    resources: dict[str, Resource] = field(default_factory=dict)
+    left_at: datetime | None = None  # when a resource of his was last lost
+    catch: Catch | None = None
+    batch: Batch | None = None
+    probe: BounceProbe | None = None
+    summary_at: datetime | None = None  # when he was last told what he may fetch by `more`
+    catchup: int = 20  # the newest so many come by themselves (S11.2)
+
+    @classmethod
+    def of(cls, standing: Standing, lane: Lane) -> Recipient:
+        """The recipient of a stored standing; nothing is known of his presence yet."""
+        return cls(
+            id=standing.person,
+            lane=lane,
+            away_from=standing.away_from,
+            away_at=standing.away_at,
+            missed=set(standing.missed),
+            rest=standing.rest,
+            grant=standing.grant,
+            day=standing.day,
+            used=standing.used,
+            state=State.LIVE if standing.away_from is None else State.AWAY,
+        )
+
+    def standing(self) -> Standing:
+        """His standing as it is to be stored."""
+        return Standing(
+            person=self.id,
+            away_from=self.away_from,
+            away_at=self.away_at,
+            missed=tuple(sorted(self.missed)),
+            rest=self.rest,
+            grant=self.grant,
+            day=self.day,
+            used=self.used,
+        )
+
+    @property
+    def online(self) -> bool:
+        """Whether a resource that takes messages is known: priority ≥ 0 (RFC 6121 §8.5.2)."""
+        return any(resource.priority >= 0 for resource in self.resources.values())
+
+    def blind(self) -> bool:
+        """Whether the relay may not see his presence, and sees none of it (S11.4)."""
+        return self.grant is not Grant.GRANTED and not self.resources
+
+    def allowance(self, now: datetime) -> int:
+        """How many posts he may still be sent today without his presence being seen (S11.4)."""
+        today = day_of(self.id, now)
+        return BLIND_PER_DAY if today != self.day else max(0, BLIND_PER_DAY - self.used)
+
+    def spend(self, now: datetime, posts: int = 1) -> None:
+        """Count posts sent to him today without his presence being seen."""
+        today = day_of(self.id, now)
+        if today != self.day:
+            self.day, self.used = today, 0
+        self.used += posts
+
+    def exhaust(self, now: datetime) -> None:
+        """Use up the allowance of today: a post came back (S11.4)."""
+        self.day, self.used = day_of(self.id, now), BLIND_PER_DAY
+
+    def reachable(self, now: datetime) -> bool:
+        """Whether he can be sent to now, as far as he himself is concerned (S11.1)."""
+        return self.online or (self.blind() and self.allowance(now) > 0)
+
+
+def day_of(person: int, now: datetime) -> int:
+    """The number of a person's day; it begins at an hour of his own, to spread the load (S11.1)."""
+    return int(now.timestamp() // 3600 - person % 24) // 24
