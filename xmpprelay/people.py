@@ -1,0 +1,312 @@
+"""Who is here, who follows whom, what each has chosen: changed here, and nowhere else.
+
+Each change is written first and takes effect in the commit's callback, in commit order, so that the
+graph in memory never says more than the disk. What has to be said over XMPP about a change goes
+through `Wire`, whichever door the change came by: four doors, one record (S5.1).
+"""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from typing import Final, Protocol, TypeVar
+
+from xmpprelay.core.delivery import Delivery, without
+from xmpprelay.core.graph import Graph
+from xmpprelay.core.handles import check_handle, skeleton
+from xmpprelay.core.model import Grant, Mode, Person, Rest
+from xmpprelay.errors import Refused, StoreError, TryLater, UnknownHandle
+from xmpprelay.journal import Journal
+from xmpprelay.store.bulk import ImportedPerson, import_follows, import_people
+from xmpprelay.store.database import Database
+from xmpprelay.store.operations import (
+    EndRow,
+    Followed,
+    FollowRow,
+    HandleRow,
+    SettingRow,
+    add_follow,
+    add_person,
+    end_follow,
+    set_setting,
+    take_handle,
+)
+
+T = TypeVar("T")
+
+FETCH_AT_ONCE: Final = 20
+"""Posts that one `more` brings (S11.2)."""
+
+NOTICE_EVERY_S: Final = 600.0
+"""Of new followers an author is told at once, then at most so often (S5.3)."""
+
+CATCHUP: Final = "catchup"
+"""The setting of S11.2: how many missed posts come by themselves."""
+
+_CHUNK: Final = 1000
+"""Rows of an import in one write: other people's posts go between two of them."""
+
+
+class Wire(Protocol):
+    """What is said over XMPP about changes."""
+
+    def ask_presence(self, person: Person) -> None:
+        """Ask somebody, once, to let home@relay see his presence (S5.5)."""
+
+    def follow_ended(self, follower: Person, author: Person) -> None:
+        """Tell a follower's server that he follows no more."""
+
+    def tell(self, jid: str, text: str) -> None:
+        """Say something to somebody, from home@relay."""
+
+
+class People:
+    """The people of one relay."""
+
+    def __init__(
+        self,
+        db: Database,
+        graph: Graph,
+        delivery: Delivery,
+        journal: Journal,
+        wire: Wire,
+        *,
+        wake: Callable[[], None],
+        now: Callable[[], datetime],
+        open_to_all: bool,
+        reserved: Sequence[str],
+        max_follows: int,
+    ) -> None:
+        self._db = db
+        self._graph = graph
+        self._delivery = delivery
+        self._journal = journal
+        self._wire = wire
+        self._wake = wake
+        self._now = now
+        self._open_to_all = open_to_all
+        self._reserved = tuple(reserved)
+        self._max_follows = max_follows
+        self._catchup: dict[int, int] = {}
+        self._noticed: dict[int, tuple[float, int]] = {}  # author -> (told at, new since)
+
+    def load_settings(self, settings: Iterable[tuple[int, str, str]]) -> None:
+        """Take up what is stored of what people have chosen: (person, name, value)."""
+        for person, name, value in settings:
+            if name == CATCHUP:
+                self._catchup[person] = int(value)
+                self._delivery.set_catchup(person, int(value))
+
+    # Who is here
+
+    async def join(self, jid: str, typed: str) -> Person:
+        """Give a person a handle (S12.1, S12.2).
+
+        Raises HandleRefused or HandleTaken with what to type instead, Refused (he has one already,
+        or registration is closed), TryLater.
+        """
+        known = self._graph.by_jid(jid)
+        if known is not None and known.handle is not None:
+            if known.handle == typed.strip().removeprefix("@").lower():
+                return known
+            raise Refused(f"You are @{known.handle} here; renaming is not there yet.")
+        if not self._open_to_all:
+            raise Refused("This relay takes nobody new at the moment; you can follow people here.")
+        handle = check_handle(typed, self._reserved)
+        person = await self._person(jid)
+        row = HandleRow(person.id, handle, skeleton(handle))
+        try:
+            return await self._db.write(take_handle, row, committed=self._graph.add_person)
+        except StoreError as error:
+            raise _later() from error
+
+    def named(self, handle: str) -> Person:
+        """The person with that handle; UnknownHandle when there is none."""
+        person = self._graph.by_handle(handle)
+        if person is None:
+            raise UnknownHandle(f"There is no @{handle} here. `help follow` tells how to follow.")
+        return person
+
+    async def _person(self, jid: str) -> Person:
+        known = self._graph.by_jid(jid)
+        if known is not None:
+            return known
+        try:
+            return await self._db.write(add_person, jid, committed=self._graph.add_person)
+        except StoreError as error:
+            raise _later() from error
+
+    # Who follows whom
+
+    async def follow(self, jid: str, author: Person, mode: Mode | None) -> bool:
+        """Let a person follow an author; whether that is new (S5.1).
+
+        `mode` None: an old follow keeps its mode, a new one is in home mode. Raises Refused (it is
+        himself), TooMany, TryLater.
+        """
+        person = await self._person(jid)
+        if person.id == author.id:
+            raise Refused("That is you; you see your own posts where you write them.")
+        row = FollowRow(person.id, author.id, mode, self._max_follows)
+        try:
+            followed = await self._db.write(add_follow, row, committed=self._followed)
+        except StoreError as error:
+            raise _later() from error
+        if self._delivery.grant_of(person.id) is Grant.NEVER:
+            self._delivery.set_grant(person.id, Grant.ASKED, self._now())
+            self._wake()
+            self._wire.ask_presence(person)
+        if followed.new:
+            self._notice(author, person)
+        return followed.new
+
+    def _followed(self, followed: Followed) -> None:
+        self._graph.add_follow(followed.follow)
+        self._delivery.standing_made(followed.standing, self._now())
+        person = followed.standing.person
+        if person in self._catchup:
+            self._delivery.set_catchup(person, self._catchup[person])
+        self._wake()
+
+    def _notice(self, author: Person, follower: Person) -> None:
+        now = time.monotonic()
+        told_at, more = self._noticed.get(author.id, (-NOTICE_EVERY_S, 0))
+        if now - told_at < NOTICE_EVERY_S:
+            self._noticed[author.id] = (told_at, more + 1)
+            return
+        self._noticed[author.id] = (now, 0)
+        others = f", and {more} more since the last notice" if more else ""
+        self._wire.tell(author.jid, f"{name_of(follower)} follows you{others}.")
+
+    async def unfollow(self, jid: str, author: Person) -> bool:
+        """End a follow, for all doors; whether there was one (S5.1). Raises TryLater."""
+        person = self._graph.by_jid(jid)
+        if person is None:
+            return False
+
+        def ended(_: bool) -> None:
+            self._graph.end_follow(person.id, author.id)
+
+        try:
+            there = await self._db.write(end_follow, EndRow(person.id, author.id), committed=ended)
+        except StoreError as error:
+            raise _later() from error
+        if there:
+            self._wire.follow_ended(person, author)
+        return there
+
+    async def set_mode(self, jid: str, author: Person | None, mode: Mode) -> int:
+        """Change how posts of one author, or of all, come; how many follows that is (S1.2)."""
+        person = self._graph.by_jid(jid)
+        if person is None:
+            return 0
+        authors = [author] if author is not None else list(self._graph.following(person.id))
+        changed = 0
+        for each in authors:
+            if self._graph.follow(person.id, each.id) is not None:
+                await self.follow(jid, each, mode)
+                changed += 1
+        return changed
+
+    # What a return left
+
+    async def more(self, jid: str, author: Person | None) -> tuple[int, int]:
+        """Send the newest posts that the last return left; how many come, how many remain (S11.2).
+
+        Of one author only, where one is given. Raises TryLater.
+        """
+        person = self._graph.by_jid(jid)
+        rest = None if person is None else self._delivery.rest_of(person.id)
+        if person is None or rest is None:
+            return 0, 0
+        only = None if author is None else author.id
+        try:
+            numbers, remain = await self._journal.of_rest(person.id, rest, only, FETCH_AT_ONCE)
+        except StoreError as error:
+            raise _later() from error
+        left: Rest | None = rest
+        if author is not None and numbers:
+            left = without(rest, author.id, numbers[0])
+        elif author is None:
+            left = Rest(rest.first, numbers[0] - 1, rest.taken) if remain else None
+        self._delivery.fetch(person.id, numbers, left, self._now())
+        self._wake()
+        return len(numbers), remain
+
+    def skip(self, jid: str) -> bool:
+        """Drop what the last return left; whether there was anything (S11.2)."""
+        person = self._graph.by_jid(jid)
+        if person is None or self._delivery.rest_of(person.id) is None:
+            return False
+        self._delivery.drop_rest(person.id)
+        self._wake()
+        return True
+
+    async def set_catchup(self, jid: str, newest: int) -> None:
+        """How many missed posts come by themselves after a longer absence (S11.2)."""
+        person = await self._person(jid)
+        try:
+            await self._db.write(set_setting, SettingRow(person.id, CATCHUP, str(newest)))
+        except StoreError as error:
+            raise _later() from error
+        self._catchup[person.id] = newest
+        self._delivery.set_catchup(person.id, newest)
+
+    # Many at once
+
+    async def add_all(
+        self,
+        rows: Sequence[tuple[str, str | None, tuple[str, ...]]],
+        progress: Callable[[int], None],
+    ) -> tuple[int, int]:
+        """Take up many people: (jid, handle or None, handles followed); how many people, follows.
+
+        The rows are well-formed (`people_csv.py`). `progress` is told how many rows are through.
+        An import that is broken off may be started again: what is there stays as it is.
+        """
+        by_handle: dict[str, int] = {}
+        ids: list[int] = []
+        for chunk in _chunks(rows):
+            people = await self._db.write(
+                import_people,
+                [
+                    ImportedPerson(jid, handle, None if handle is None else skeleton(handle))
+                    for jid, handle, _ in chunk
+                ],
+                committed=self._add_people,
+            )
+            ids += [person.id for person in people]
+            by_handle |= {p.handle: p.id for p in people if p.handle is not None}
+            progress(len(ids) // 2)
+        wanted = [
+            FollowRow(person, author, None, None)
+            for person, (_, _, follows) in zip(ids, rows, strict=True)
+            for author in (by_handle.get(h) or self.named(h).id for h in follows)
+            if author != person
+        ]
+        added = 0
+        for number, part in enumerate(_chunks(wanted), 1):
+            followed = await self._db.write(import_follows, part, committed=self._add_follows)
+            added += sum(each.new for each in followed)
+            progress(len(ids) // 2 + len(ids) * number * _CHUNK // (2 * len(wanted) + 1))
+        return len(ids), added
+
+    def _add_people(self, people: Sequence[Person]) -> None:
+        for person in people:
+            self._graph.add_person(person)
+
+    def _add_follows(self, followed: Sequence[Followed]) -> None:
+        for each in followed:
+            self._followed(each)
+
+
+def name_of(person: Person) -> str:
+    """How a person is named to others: his handle, else his address."""
+    return person.jid if person.handle is None else f"@{person.handle} ({person.jid})"
+
+
+def _chunks(rows: Sequence[T]) -> Iterable[Sequence[T]]:
+    return (rows[at : at + _CHUNK] for at in range(0, len(rows), _CHUNK))
+
+
+def _later() -> TryLater:
+    return TryLater("The relay cannot store this at the moment; nothing was changed. Try later.")

@@ -1,0 +1,168 @@
+"""Connections to SQLite, and what its errors mean.
+
+A connection that writes is in WAL mode with synchronous=FULL: a commit has reached the disk when it
+returns, and readers are never held up. SQLite's driver begins transactions by rules of its own;
+here SQLAlchemy begins them (its recipe for SQLite), so that savepoints nest and a reader sees one
+state of the database from the first statement to the last.
+
+`fault_of` says whether an error belongs to a row, to the disk, or to the database. Nothing here
+knows the tables.
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import Enum, auto
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+from sqlalchemy import URL, Connection, event
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from xmpprelay.errors import JournalFull, StoreCorrupt, StoreError
+
+BUSY_TIMEOUT_S: Final = 5.0  # somebody may be looking at the file with the sqlite3 shell
+_CACHE_KIB: Final = 16_384  # keeps the indexes' upper pages for a million posts; a guess
+_WAL_BYTES: Final = 16 << 20  # a long reader makes the log grow; this is what is kept of it after
+
+
+def connect(path: Path, *, readonly: bool, connections: int) -> AsyncEngine:
+    """Give an engine for the file with at most so many connections; nothing is opened yet.
+
+    With `readonly` nothing can be written, and the file must exist. Otherwise a transaction takes
+    the right to write as it begins, and the database is set to WAL mode.
+    """
+    mode = "ro" if readonly else "rw"
+    engine = create_async_engine(
+        URL.create(
+            "sqlite+aiosqlite",
+            database=f"file:{quote(str(path))}",
+            query={"mode": mode, "uri": "true"},
+        ),
+        connect_args={"isolation_level": None, "timeout": BUSY_TIMEOUT_S},
+        pool_size=connections,
+        max_overflow=0,
+    )
+    # temp_store: a full disk, or a lack of descriptors, must not stop a rollback.
+    pragmas = ["foreign_keys=ON", f"cache_size=-{_CACHE_KIB}", "temp_store=MEMORY"]
+    if not readonly:
+        pragmas += ["journal_mode=WAL", "synchronous=FULL", f"journal_size_limit={_WAL_BYTES}"]
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def prepare(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
+        cursor = connection.cursor()
+        try:
+            for pragma in pragmas:
+                cursor.execute(f"PRAGMA {pragma}")
+        finally:
+            cursor.close()
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def begin(conn: Connection) -> None:
+        conn.exec_driver_sql("BEGIN" if readonly else "BEGIN IMMEDIATE")
+
+    return engine
+
+
+def quick_check(conn: Connection) -> str | None:
+    """Give the first thing that is wrong with the file; None if nothing is."""
+    verdict = conn.exec_driver_sql("PRAGMA quick_check(1)").scalar_one()
+    return None if verdict == "ok" else str(verdict)
+
+
+class Fault(Enum):
+    """Whose fault an error of the database is."""
+
+    ROW = auto()  # what was to be written cannot be written; everything else can
+    LATER = auto()  # another program holds the file, or the process lacks memory or descriptors
+    FULL = auto()  # no room on the disk
+    BROKEN = auto()  # the disk or the file: nothing more can be promised
+
+
+# https://www.sqlite.org/rescode.html
+_FULL: Final = 13
+_IOERR_SHMSIZE: Final = 10 | (19 << 8)  # the full disk, met while the log's index grows
+_CANTOPEN: Final = 14
+_LATER: Final = (5, 6, 7, _CANTOPEN, 15)  # BUSY, LOCKED, NOMEM, CANTOPEN, PROTOCOL
+_CORRUPT: Final = (11, 26)  # CORRUPT, NOTADB
+_BROKEN: Final = (3, 8, 10, *_CORRUPT, 23)  # PERM, READONLY, IOERR, …, AUTH
+
+
+def fault_of(error: Exception) -> Fault:
+    """Say whose fault an error is that was raised while the database was used."""
+    code = _code(error)
+    if code in (_FULL, _IOERR_SHMSIZE):
+        return Fault.FULL
+    if code & 0xFF in _LATER:
+        return Fault.LATER
+    if code & 0xFF in _BROKEN:
+        return Fault.BROKEN
+    return Fault.ROW
+
+
+def store_error(error: Exception, path: Path) -> StoreError:
+    """Give the error that is told to people, with a sentence that says what to do."""
+    fault, cause = fault_of(error), _cause(error)
+    if fault is Fault.FULL:
+        return journal_full(path)
+    if _code(error) & 0xFF in _CORRUPT:
+        return corrupt(path, cause)
+    if _code(error) & 0xFF == _CANTOPEN:
+        return StoreError(
+            f"{path} cannot be opened: correct its owner and permissions, or raise `ulimit -n`."
+        )
+    if fault is Fault.LATER:
+        return StoreError(f"{path} cannot be used now ({cause}): close what else uses it.")
+    if fault is Fault.BROKEN:
+        return StoreError(
+            f"{path} cannot be read or written ({cause}): check the disk and the permissions,"
+            " then start again."
+        )
+    return StoreError(f"{path} cannot be used ({cause}): this is a fault of xmpprelay; report it.")
+
+
+def row_error(error: Exception) -> Exception:
+    """Give the error that the waiter of a row gets which could not be written."""
+    if not isinstance(error, DBAPIError):
+        return error
+    refused = StoreError(f"The database refused what was to be written ({_cause(error)}).")
+    refused.__cause__ = error
+    return refused
+
+
+@contextmanager
+def told(path: Path) -> Iterator[None]:
+    """Turn the database's errors into those that are told to people."""
+    try:
+        yield
+    except (DBAPIError, sqlite3.Error) as error:
+        raise store_error(error, path) from error
+
+
+def journal_full(path: Path) -> JournalFull:
+    """Give the error for a disk without room."""
+    return JournalFull(
+        f"The disk of {path} is full, and nothing was stored: make room, then try again."
+    )
+
+
+def corrupt(path: Path, what: str) -> StoreCorrupt:
+    """Give the error for a file that does not pass its check."""
+    return StoreCorrupt(
+        f"The database {path} is damaged ({what}): run `xmpprelay restore FILE` with a backup."
+    )
+
+
+def _cause(error: Exception) -> str:
+    return str(error.orig) if isinstance(error, DBAPIError) else str(error)
+
+
+def _code(error: Exception) -> int:
+    """Give SQLite's extended result code; 0 if the error did not come from SQLite."""
+    orig = error.orig if isinstance(error, DBAPIError) else error
+    code = getattr(orig, "sqlite_errorcode", None)
+    return code if isinstance(code, int) else 0

@@ -1,0 +1,168 @@
+"""The tables.
+
+Names are in the singular. Times are integers, microseconds since 1970 in UTC: they sort, they are
+exact, and every database has them. Post numbers and person ids are given by the relay or by the
+database in ascending order and never used twice.
+
+Nothing here makes or changes a table in a database: `migrations/` does, and a test compares the
+two. No query lives here.
+"""
+
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    TypeDecorator,
+)
+from sqlalchemy.engine import Dialect
+
+EPOCH_START: Final = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND: Final = timedelta(microseconds=1)
+
+
+class Moment(TypeDecorator[datetime]):
+    """An aware datetime, stored as microseconds since 1970 and given back in UTC."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
+        """Give the integer that is stored; ValueError for a naive time, which means nothing."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a time without a zone cannot be stored")
+        return (value - EPOCH_START) // MICROSECOND
+
+    def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:
+        """Give the time back, in UTC."""
+        return None if value is None else EPOCH_START + timedelta(microseconds=value)
+
+
+# SQLite makes a column a row's own id, and counts it up by itself, only if it is called INTEGER.
+Id = BigInteger().with_variant(Integer(), "sqlite")
+
+metadata = MetaData(
+    naming_convention={  # so that a migration can name every constraint on every database
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+person = Table(
+    "person",
+    metadata,
+    Column("id", Id, primary_key=True, autoincrement=True),
+    Column("jid", Text, nullable=False, unique=True),  # bare, prepared
+    Column("created", Moment, nullable=False),
+    sqlite_autoincrement=True,  # the id of somebody who was removed is never given again
+)
+
+handle = Table(
+    "handle",
+    metadata,
+    Column("handle", Text, primary_key=True),  # lower case
+    Column("skeleton", Text, nullable=False, unique=True),  # what it looks like (S12.1)
+    Column("person", Id, ForeignKey("person.id")),  # NULL: a tombstone; nobody inherits it
+    Column("since", Moment, nullable=False),
+    Column("retired", Moment),
+)
+Index("ix_handle_person", handle.c.person, unique=True)  # one live handle a person; NULLs differ
+
+follow = Table(
+    "follow",
+    metadata,
+    Column("follower", Id, ForeignKey("person.id"), nullable=False),
+    Column("author", Id, ForeignKey("person.id"), nullable=False),
+    Column("mode", Text, nullable=False),
+    Column("since", Id, nullable=False),  # the first post number that counts
+    PrimaryKeyConstraint("follower", "author"),
+    Index("ix_follow_author", "author"),
+    sqlite_with_rowid=False,  # the key is the table: half the size for a million rows
+)
+
+standing = Table(
+    "standing",
+    metadata,
+    Column("person", Id, ForeignKey("person.id"), primary_key=True, autoincrement=False),
+    Column("away_from", Id),  # NULL: live
+    Column("away_at", Moment),
+    Column("missed", Text, nullable=False, server_default="[]"),  # JSON: post numbers, ascending
+    Column("rest", Text),  # JSON: [first, last, [[author, number], ...]]
+    Column("permission", Text, nullable=False, server_default="never"),  # model.Grant
+    Column("day", Integer, nullable=False, server_default="0"),
+    Column("used", Integer, nullable=False, server_default="0"),
+)
+
+post = Table(
+    "post",
+    metadata,
+    Column("number", Id, primary_key=True, autoincrement=False),  # given in commit order
+    Column("author", Id, ForeignKey("person.id"), nullable=False),
+    Column("text", Text, nullable=False),
+    Column("lang", Text),
+    Column("created", Moment, nullable=False),
+    Column("origin", Text),  # the sender's <origin-id/>: dedupe as long as the post lives
+    Column("weak", Text),  # stanza id and text: dedupe for ten minutes, where there is no origin
+)
+Index("ix_post_author_number", post.c.author, post.c.number)
+Index(
+    "ix_post_author_origin",
+    post.c.author,
+    post.c.origin,
+    unique=True,
+    sqlite_where=post.c.origin.is_not(None),
+    postgresql_where=post.c.origin.is_not(None),
+)
+Index(
+    "ix_post_author_weak",
+    post.c.author,
+    post.c.weak,
+    sqlite_where=post.c.weak.is_not(None),
+    postgresql_where=post.c.weak.is_not(None),
+)
+
+fanout = Table(
+    "fanout",
+    metadata,
+    Column("number", Id, ForeignKey("post.number"), nullable=False),
+    Column("lane", Text, nullable=False),
+    Column("position", Id, nullable=False),  # person id up to which delivery is confirmed
+    PrimaryKeyConstraint("number", "lane"),
+    sqlite_with_rowid=False,
+)
+
+setting = Table(
+    "setting",
+    metadata,
+    Column("person", Id, ForeignKey("person.id"), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("value", Text, nullable=False),
+    PrimaryKeyConstraint("person", "name"),
+    sqlite_with_rowid=False,
+)
+
+meta = Table(
+    "meta",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+)
+META_EPOCH: Final = "epoch"
+"""Six random characters, made with the database and again by every restore: part of every id."""
+META_NUMBER_FLOOR: Final = "number_floor"
+"""Numbers up to this one are used up, whatever posts there are.
+
+Restore raises it. Whoever deletes the newest posts has to raise it in the same transaction.
+"""
