@@ -1,0 +1,140 @@
+"""`journal`: what has been posted, and where each post is on its way."""
+
+from collections import Counter
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from xmpprelay.cli.shared import (
+    config_option,
+    json_option,
+    load_config,
+    plain,
+    print_json,
+    print_table,
+    read_database,
+)
+from xmpprelay.errors import XmppRelayError
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from xmpprelay.core.model import Post
+    from xmpprelay.store.queries import ListedPost, Trace
+
+
+@click.group(epilog="Example: xmpprelay journal list --limit 5")
+def journal() -> None:
+    """Look into the journal, in which every post is kept."""
+
+
+@journal.command("list", epilog="Example: xmpprelay journal list --limit 5")
+@click.option(
+    "--limit",
+    metavar="N",
+    type=click.IntRange(1, 1_000_000),
+    default=20,
+    show_default=True,
+    help="How many posts.",
+)
+@json_option
+@config_option
+def list_(limit: int, as_json: bool, config_path: Path) -> None:
+    """Print the newest posts, the newest first.
+
+    "going out" means that some of the followers who are online have not had the post for certain.
+    """
+    config = load_config(config_path)
+    from xmpprelay.core.text import short_id
+    from xmpprelay.store.queries import list_posts, open_fanouts
+
+    def ask(conn: "Connection") -> "tuple[list[ListedPost], Counter[int]]":
+        lanes = Counter(cursor.number for cursor in open_fanouts(conn))
+        return list_posts(conn, limit=limit), lanes
+
+    posts, lanes = read_database(config, ask)
+    if as_json:
+        print_json(
+            _post_json(each.post, each.jid, each.handle) | {"open_lanes": lanes[each.post.number]}
+            for each in posts
+        )
+        return
+    print_table(
+        ("id", "accepted", "author", "state", "text"),
+        (
+            (
+                f"#{short_id(each.post.number)}",
+                _time(each.post.created),
+                f"@{each.handle}" if each.handle else each.jid,
+                "going out" if lanes[each.post.number] else "out",
+                each.post.text,
+            )
+            for each in posts
+        ),
+    )
+
+
+@journal.command(epilog="Example: xmpprelay journal trace k3f")
+@click.argument("post_id", metavar="ID")
+@json_option
+@config_option
+def trace(post_id: str, as_json: bool, config_path: Path) -> None:
+    """Print what is known of one post's way: who wrote it, and who still waits for it.
+
+    ID is the short one, as in #k3f, or the message's own, as in k3f.abc123.
+    """
+    config = load_config(config_path)
+    from xmpprelay.core.text import parse_message_id, parse_short_id, short_id
+    from xmpprelay.store.queries import trace as ask
+
+    with_epoch = parse_message_id(post_id)
+    number = with_epoch[0] if with_epoch else parse_short_id(post_id)
+    found = None if number is None else read_database(config, lambda conn: ask(conn, number))
+    if found is None:
+        raise XmppRelayError(
+            f'There is no post "{post_id}": `xmpprelay journal list` shows which there are.'
+        )
+    if as_json:
+        print_json([_trace_json(found)])
+        return
+    post, author = found.post, found.author
+    handle = f" (@{author.handle})" if author.handle else ""
+    click.echo(f"post      #{short_id(post.number)}, number {post.number}")
+    click.echo(f"author    {plain(author.jid)}{handle}")
+    click.echo(f"accepted  {_time(post.created)}")
+    click.echo(f"language  {plain(post.lang or 'not said')}")
+    click.echo(f"text      {plain(post.text)}")
+    for cursor in found.cursors:
+        lane = cursor.lane or "the server's own domains"
+        click.echo(f"going out {plain(lane)}: confirmed up to person {cursor.position}")
+    if not found.cursors:
+        click.echo("sent      to everybody who was online")
+    click.echo(f"waiting   {found.waiting} followers who are away will get it on their return")
+
+
+def _time(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def _post_json(post: "Post", jid: str, handle: str | None) -> dict[str, Any]:
+    from xmpprelay.core.text import short_id
+
+    return {
+        "id": short_id(post.number),
+        "number": post.number,
+        "accepted": post.created.isoformat(),
+        "author": {"jid": jid, "handle": handle},
+        "lang": post.lang,
+        "text": post.text,
+    }
+
+
+def _trace_json(found: "Trace") -> dict[str, Any]:
+    return _post_json(found.post, found.author.jid, found.author.handle) | {
+        "open_lanes": [
+            {"lane": cursor.lane, "confirmed_up_to": cursor.position} for cursor in found.cursors
+        ],
+        "waiting_followers": found.waiting,
+    }

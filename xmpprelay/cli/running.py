@@ -1,0 +1,50 @@
+"""`run` and `quickstart`: the commands that stay."""
+
+import asyncio
+from pathlib import Path
+
+import click
+
+from xmpprelay.cli.shared import config_option
+
+
+@click.command(epilog="Example: xmpprelay run --config /etc/xmpprelay/xmpprelay.toml")
+@config_option
+def run(config_path: Path) -> int:
+    """Run the relay, as a component of your XMPP server.
+
+    It stays in the foreground and logs to standard error; SIGTERM ends it within five seconds.
+    A server that is not there is waited for.
+    """
+    from xmpprelay import log
+    from xmpprelay.config import load, warnings
+
+    config = load(config_path)
+    log.configure(config.log.level, config.log.format)
+    for warning in warnings(config):
+        log.get_logger("config").warning("config.doubtful", warning=warning)
+    from xmpprelay import service
+
+    return asyncio.run(service.run(config))
+
+
+@click.command(epilog="Example: xmpprelay quickstart --tour-only")
+@click.option("--tour-only", is_flag=True, help="Play the tour, then end; 0 if all of it worked.")
+@click.option(
+    "--data-dir",
+    metavar="DIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Keep the data there; without it nothing is kept.",
+)
+def quickstart(tour_only: bool, data_dir: Path | None) -> int:
+    """Show the relay on this machine, with a private XMPP server and three people.
+
+    The server listens on this machine only. After the tour all stays up for you to log in with your
+    own client, until you press Ctrl-C.
+    """
+    from xmpprelay import log
+
+    log.configure("warning")
+    from xmpprelay.quickstart import tour
+
+    return asyncio.run(tour.quickstart(data_dir, tour_only))

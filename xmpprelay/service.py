@@ -1,0 +1,289 @@
+"""Builds every object of a running relay, starts them in order and stops them; nothing else does.
+
+Start: the database first (lock, check, migration), in it the one transaction that lets nobody be
+live; then people, follows and standings into memory; then the stream. The readiness that a service
+manager is told of is the stream's.
+
+Stop, on SIGTERM or SIGINT, within five seconds: what has come in is finished, windows under way
+are confirmed if the server is quick, everybody's standing is stored, the stream and the database
+are closed.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from sqlalchemy import Connection
+
+from xmpprelay.commands.run import Commands
+from xmpprelay.config import Config
+from xmpprelay.control import ControlServer, Request
+from xmpprelay.core.delivery import Delivery
+from xmpprelay.core.graph import Graph
+from xmpprelay.core.model import DeliveryRows
+from xmpprelay.core.recent import RECENT
+from xmpprelay.errors import StoreError
+from xmpprelay.journal import Journal
+from xmpprelay.log import get_logger
+from xmpprelay.people import People
+from xmpprelay.relay import PostLimits, Relay
+from xmpprelay.store import queries
+from xmpprelay.store.database import Database
+from xmpprelay.store.operations import StartRow, start, store_delivery
+from xmpprelay.xmpp.addresses import Addresses
+from xmpprelay.xmpp.component import Component
+from xmpprelay.xmpp.disco import Discovery, Questions
+from xmpprelay.xmpp.intake import Intake
+from xmpprelay.xmpp.messages import Messages
+from xmpprelay.xmpp.outbox import Outbox
+from xmpprelay.xmpp.presences import Presences
+from xmpprelay.xmpp.profiles import Profiles
+from xmpprelay.xmpp.registration import Registration
+from xmpprelay.xmpp.rendering import Rendering
+from xmpprelay.xmpp.voice import Voice
+
+log = get_logger("service")
+
+PATIENCE_S: Final = 15.0
+"""How long the first connection is tried for: a server that boots beside us is there by then."""
+
+DRAIN_S: Final = 2.0
+"""What a stop waits for intake, windows and rows, each; the whole stop takes five at most."""
+
+TICK_S: Final = 60.0
+DAY_S: Final = 86_400.0
+
+
+def utc_now() -> datetime:
+    """The time, aware, in UTC."""
+    return datetime.now(UTC)
+
+
+class Service:
+    """One relay. `open` loads everything, `start` connects, `stop` ends it."""
+
+    def __init__(self, config: Config, db: Database) -> None:
+        self.config = config
+        self.db = db
+        xmpp, limits = config.xmpp, config.limits
+        self.graph = Graph(xmpp.local_domains)
+        self.delivery = Delivery(self.graph)
+        self.addresses = Addresses(xmpp.domain, xmpp.home, self.graph)
+        self.component = Component(
+            xmpp.domain, xmpp.secret.reveal(), xmpp.host, xmpp.port, xmpp.local_domains[0]
+        )
+        self.voice = Voice(self.component, self.addresses, self.graph)
+        self.journal = Journal(db, self.graph, self.delivery, self._wake, utc_now)
+        self.outbox = Outbox(
+            self.delivery,
+            self.graph,
+            self.component,
+            self.addresses,
+            Rendering(self.graph, self.addresses, db.epoch),
+            store=self._store,
+            held=self.journal.held,
+            now=utc_now,
+        )
+        self.outbox.tells(self.voice)
+        self.people = People(
+            db,
+            self.graph,
+            self.delivery,
+            self.journal,
+            self.voice,
+            wake=self._wake,
+            now=utc_now,
+            open_to_all=config.registration.policy == "register",
+            reserved=config.registration.reserved,
+            max_follows=limits.follows,
+        )
+        pace = PostLimits(
+            limits.posts_per_second, limits.burst, limits.posts_per_hour, limits.max_chars
+        )
+        self.relay = Relay(self.graph, self.journal, pace)
+        self.intake = Intake()
+        self._doors()
+        self.control = ControlServer(config.store.socket, {"people.import": self._import_people})
+        self._running: asyncio.Task[None] | None = None
+        self._ticking: asyncio.Task[None] | None = None
+
+    def _doors(self) -> None:
+        commands = Commands(self.people, self.graph)
+        every_day: dict[str, Any] = {"queue": self.intake.put, "wake": self._wake, "now": utc_now}
+        messages = Messages(
+            self.component,
+            self.addresses,
+            self.graph,
+            self.delivery,
+            self.relay,
+            commands,
+            self.voice,
+            epoch=self.db.epoch,
+            **every_day,
+        )
+        presences = Presences(
+            self.component,
+            self.addresses,
+            self.graph,
+            self.delivery,
+            self.people,
+            self.voice,
+            **every_day,
+        )
+        questions = Questions(self.component, self.addresses)
+        contact = self.config.contact
+        contacts = {name: getattr(contact, name) for name in contact.__dataclass_fields__}
+        name = f"xmpprelay on {self.config.xmpp.domain}"
+        Discovery(questions, self.addresses, name, contacts)
+        Profiles(questions, name)
+        Registration(questions, self.graph, self.people, self.intake.put)
+        self.component.take_message = messages.take
+        self.component.take_presence = presences.take
+        self.component.take_iq = questions.take
+        self.component.came_up = self.outbox.stream_up
+        self.component.went_down = self.outbox.stream_lost
+        self.component.has_room = self._wake
+
+    def _wake(self) -> None:
+        self.outbox.wake()
+
+    async def _store(self, rows: DeliveryRows) -> None:
+        await self.db.write(store_delivery, rows)
+
+    # Start
+
+    @classmethod
+    async def open(cls, config: Config) -> "Service":
+        """A relay with all that is stored in memory, not yet connected. Raises StoreError."""
+        db = await Database.open(config.store.url, now=utc_now)
+        try:
+            service = cls(config, db)
+            await service._load()
+        except BaseException:
+            await db.close()
+            raise
+        return service
+
+    async def _load(self) -> None:
+        began = time.monotonic()
+        await self.db.write(start, StartRow(self.graph.lane_of_jid))
+        await self.db.read(self._read_all)
+        log.info(
+            "store.loaded",
+            next_number=self.db.next_number,
+            epoch=self.db.epoch,
+            seconds=round(time.monotonic() - began, 3),
+        )
+
+    def _read_all(self, conn: Connection) -> None:
+        for person in queries.load_people(conn):
+            self.graph.add_person(person)
+        for follow in queries.load_follows(conn):
+            self.graph.add_follow(follow)
+        self.delivery.load(
+            queries.load_standings(conn),
+            queries.recent_posts(conn, RECENT),
+            self.db.next_number,
+        )
+        self.people.load_settings(queries.load_settings(conn))
+
+    async def start(self) -> None:
+        """Connect. Raises StreamError with what to do when the server is not there or refuses."""
+        await self.component.open(PATIENCE_S)
+        loop = asyncio.get_running_loop()
+        self._running = loop.create_task(self.component.run())
+        self._ticking = loop.create_task(self._tick())
+        await self.control.start()
+
+    async def _tick(self) -> None:
+        minutes = 0
+        while True:
+            await asyncio.sleep(TICK_S)
+            minutes += 1
+            self.delivery.tick(utc_now())
+            if minutes % int(DAY_S / TICK_S) == 0:
+                self.delivery.probe_waiting(utc_now())
+            self._wake()
+
+    # Stop
+
+    async def stop(self) -> None:
+        """Finish what is under way, and close everything; safe to call once, at any time."""
+        self.component.take_message = _closed
+        self.component.take_presence = _closed
+        for task in (self._ticking, self._running):
+            if task is not None:
+                task.cancel()
+        await self.control.stop()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.intake.drained(), DRAIN_S)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.outbox.landed(), DRAIN_S)
+        self.outbox.stream_lost()
+        await self.component.close()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.outbox.close(), DRAIN_S)
+        await self.db.close()
+
+    # The command line
+
+    async def _import_people(self, request: Request) -> Any:
+        rows = [(jid, handle, tuple(follows)) for jid, handle, follows in request.rows]
+        people, follows = await self.people.add_all(
+            rows, lambda done: request.progress(done, len(rows))
+        )
+        return {"people": people, "follows": follows}
+
+
+def _closed(_: object) -> None:
+    """What comes in while the relay stops is not taken; without a receipt it is sent again."""
+
+
+async def run(config: Config) -> int:
+    """Run a relay until SIGTERM or SIGINT; the exit code.
+
+    Raises StoreError or StreamError with what to do when it cannot start.
+    """
+    service = await Service.open(config)
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ended.set)
+    try:
+        await service.start()
+        notify("READY=1")
+        log.info("relay.ready", domain=config.xmpp.domain)
+        stopped = loop.create_task(ended.wait())
+        failed = loop.create_task(service.db.failed.wait())
+        await asyncio.wait({stopped, failed}, return_when=asyncio.FIRST_COMPLETED)
+        for task in (stopped, failed):
+            task.cancel()
+    finally:
+        notify("STOPPING=1")
+        with contextlib.suppress(StoreError):
+            await service.stop()
+    if service.db.failure is not None:
+        raise service.db.failure
+    log.info("relay.stopped")
+    return 0
+
+
+def notify(state: str, environment: Mapping[str, str] = os.environ) -> None:
+    """Tell the service manager a state, where there is one (sd_notify(3))."""
+    address = environment.get("NOTIFY_SOCKET", "")
+    if not address:
+        return
+    if address.startswith("@"):
+        address = "\0" + address[1:]
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+            sock.sendto(state.encode(), address)
+    except OSError as error:
+        sys.stderr.write(f"xmpprelay: cannot notify the service manager: {error.strerror}\n")

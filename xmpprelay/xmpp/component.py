@@ -1,0 +1,405 @@
+"""The component's stream (XEP-0114): one connection, kept up; what comes in, what goes out.
+
+slixmpp parses the stream and holds the transport. Everything above that is done here, because a
+relay must not: answer for its followers from a roster in memory, answer an error with an error,
+keep strangers' presence, queue without bound, or die of a stanza nested a thousand deep. So:
+
+- `_spawn_event` takes each stanza before a stanza object exists, checks its depth, and hands it to
+  one of three functions (`take_message`, `take_presence`, `take_iq`), which return at once.
+- All that leaves goes through `send` (an element, cleaned here) or `write` (bytes made by
+  `rendering.py`), straight to the transport, in order. What is sent while the stream is down is
+  dropped: the journal is the only queue.
+- Answers to our own questions are matched by a table of ids and by who was asked.
+- `run` keeps the connection: waits of 0.2 s doubling to 5 s, with jitter; a ping when nothing was
+  heard for 15 s, and a new connection when that stays unanswered for 10 s.
+"""
+
+import asyncio
+import hashlib
+import random
+import time
+import uuid
+from collections.abc import Callable
+from typing import Any, Final
+from xml.etree.ElementTree import Element, SubElement
+
+from slixmpp import ComponentXMPP
+
+from xmpprelay.core.pacing import Backoff
+from xmpprelay.errors import RelayError, StreamError
+from xmpprelay.log import get_logger
+from xmpprelay.xmpp.stanzas import (
+    COMPONENT,
+    MAX_DEPTH,
+    PING,
+    STANZA_ERRORS,
+    depth_exceeds,
+    error_reply,
+    parse_jid,
+    serialise,
+    tag,
+)
+
+log = get_logger("xmpp")
+
+ANSWER_WITHIN_S: Final = 10.0
+"""A server that does not answer a ping for so long hangs."""
+
+IDLE_PING_S: Final = 15.0
+"""Silence for so long is worth a question."""
+
+STEADY_S: Final = 10.0
+"""A connection that held for so long was a good one: the next wait begins at the shortest again."""
+
+WRITE_BUFFER_BYTES: Final = 256 * 1024
+"""Above it the transport asks to pause: two windows of short posts fit in."""
+
+_STREAMS: Final = "http://etherx.jabber.org/streams"
+_STREAM_ERRORS: Final = "urn:ietf:params:xml:ns:xmpp-streams"
+_ADVICE: Final = {
+    "not-authorized": "The server refuses the component's secret: set the same secret in the "
+    "server's and in the relay's configuration.",
+    "host-unknown": "The server knows no component {domain}: add it to the server's configuration.",
+    "conflict": "The server says that {domain} is connected already: stop the other instance, or "
+    "let the server replace it (Prosody: component_conflict_resolve).",
+}
+
+
+class Component(ComponentXMPP):
+    """The relay's stream to its server.
+
+    The three `take_` functions, `came_up` and `went_down` are set by whoever builds the relay;
+    `has_room` is called when the transport takes more again.
+    """
+
+    def __init__(self, domain: str, secret: str, host: str, port: int, server: str) -> None:
+        super().__init__(domain, secret, host, port)
+        self.domain = domain
+        self.server_domain = server
+        self.take_message: Callable[[Element], None] = _nothing
+        self.take_presence: Callable[[Element], None] = _nothing
+        self.take_iq: Callable[[Element], None] = _nothing
+        self.came_up: Callable[[], None] = _nothing
+        self.went_down: Callable[[], None] = _nothing
+        self.has_room: Callable[[], None] = _nothing
+        self.up = False
+        self.paused = False
+        self.failures = 0  # stanzas that raised something unforeseen
+        self._address = (host, port)
+        self._secret = secret
+        self._questions: dict[str, tuple[str, asyncio.Future[Element]]] = {}
+        self._lost = asyncio.Event()
+        self._lost.set()
+        self._ready: asyncio.Future[None] | None = None
+        self._reason = ""
+        self._heard = 0.0
+        self._closing = False
+
+    # Connecting
+
+    async def open(self, patience_s: float) -> None:
+        """Connect for the first time; tries for `patience_s` when the server is not there yet.
+
+        Raises StreamError with what to do: nobody listens, or the server refuses us.
+        """
+        deadline = time.monotonic() + patience_s
+        backoff = Backoff(0.2, 2.0)
+        while True:
+            try:
+                await self._connect()
+            except _Unreachable as error:
+                if time.monotonic() > deadline:
+                    raise StreamError(error.sentence) from error
+                backoff = backoff.failed()
+                await asyncio.sleep(backoff.wait_s(random.uniform(0.5, 1.0)))
+            else:
+                return
+
+    async def run(self) -> None:
+        """Keep the connection until `close`: watch it, and connect again when it is lost."""
+        backoff = Backoff(0.2, 5.0)
+        while not self._closing:
+            since = time.monotonic()
+            await self._watch()
+            self._ended()
+            if time.monotonic() - since > STEADY_S:
+                backoff = backoff.succeeded()
+            while not self._closing:
+                await asyncio.sleep(backoff.wait_s(random.uniform(0.0, 1.0)))
+                try:
+                    await self._connect()
+                except StreamError as error:
+                    log.warning("stream.unreachable", why=error.sentence)
+                else:
+                    break
+                finally:
+                    backoff = backoff.failed()
+
+    async def close(self) -> None:
+        """End the stream in an orderly way."""
+        self._closing = True
+        if self.transport is not None:
+            self.up = False
+            self.transport.write(b"</stream:stream>")
+            try:
+                await asyncio.wait_for(self._lost.wait(), 1.0)
+            except TimeoutError:
+                self.drop("closing")
+        self._fail_questions()
+
+    def drop(self, reason: str) -> None:
+        """Give this connection up; `run` makes a new one."""
+        self._reason = reason
+        if self.transport is not None:
+            self.transport.abort()
+
+    async def _connect(self) -> None:
+        self._reason = ""
+        self._ready = self.loop.create_future()
+        host, port = self._address
+        try:
+            await self.loop.create_connection(lambda: self, host, port)
+        except OSError as error:
+            why = error.strerror or str(error)
+            raise _Unreachable(
+                f"No XMPP server listens for components at {host} port {port} ({why}): "
+                "start the server, or correct [xmpp] host and port."
+            ) from error
+        try:
+            await asyncio.wait_for(self._ready, ANSWER_WITHIN_S)
+        except TimeoutError as error:
+            self.drop("no handshake")
+            raise _Unreachable(
+                f"The server at {host} port {port} does not answer as an XMPP component port: "
+                "correct [xmpp] host and port."
+            ) from error
+
+    async def _watch(self) -> None:
+        """Return when the connection is lost."""
+        while not self._lost.is_set():
+            quiet_s = time.monotonic() - self._heard
+            if quiet_s >= IDLE_PING_S:
+                await self._check()
+                continue
+            try:
+                await asyncio.wait_for(self._lost.wait(), IDLE_PING_S - quiet_s)
+            except TimeoutError:
+                continue
+
+    async def _check(self) -> None:
+        try:
+            await self.ping(self.server_domain)
+        except TimeoutError:
+            self.drop("the server does not answer")
+        except StreamError:
+            await self._lost.wait()
+
+    def _ended(self) -> None:
+        was_up, self.up, self.paused = self.up, False, False
+        self._fail_questions()
+        if was_up and not self._closing:
+            log.warning("stream.lost", why=self._reason or "connection closed")
+        if was_up:
+            self.went_down()
+
+    # The transport's side (asyncio.Protocol, as slixmpp has it)
+
+    def connection_made(self, transport: Any, send_event: bool = True) -> None:
+        """A connection is there: open the stream."""
+        self._lost.clear()
+        self._heard = time.monotonic()
+        transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
+        super().connection_made(transport, send_event)
+
+    def connection_lost(self, exception: BaseException | None) -> None:
+        """The connection is gone."""
+        super().connection_lost(exception)
+        if self._ready is not None and not self._ready.done():
+            self._ready.set_exception(_Unreachable(self._refusal()))
+        self._lost.set()
+
+    def data_received(self, data: bytes | str) -> None:
+        """Bytes from the server."""
+        self._heard = time.monotonic()
+        super().data_received(data)
+
+    def pause_writing(self) -> None:
+        """The transport's buffer is full."""
+        self.paused = True
+
+    def resume_writing(self) -> None:
+        """The transport's buffer has room again."""
+        self.paused = False
+        self.has_room()
+
+    def start_stream_handler(self, xml: Element) -> None:
+        """The server has opened its stream: prove that we know the secret (XEP-0114 §3)."""
+        digest = hashlib.sha1((xml.get("id", "") + self._secret).encode())  # noqa: S324
+        self.send_raw(f"<handshake>{digest.hexdigest()}</handshake>")
+
+    # What comes in
+
+    def _spawn_event(self, xml: Element) -> None:
+        kind = xml.tag.rpartition("}")[2]
+        try:
+            if depth_exceeds(xml, MAX_DEPTH):
+                self._too_deep(xml)
+            elif kind == "message":
+                self.take_message(_in_component_namespace(xml))
+            elif kind == "presence":
+                self.take_presence(_in_component_namespace(xml))
+            elif kind == "iq":
+                self._sort_iq(_in_component_namespace(xml))
+            elif xml.tag == tag("handshake"):
+                self._accepted()
+            elif xml.tag == tag("error", _STREAMS):
+                self._refused(xml)
+        except Exception:  # the top of the intake: nothing may end the stream
+            self.failures += 1
+            log.exception("stanza.failed", kind=kind)
+            if kind == "iq" and xml.get("type") in ("get", "set"):
+                self.send(error_reply(xml, _Unforeseen()))
+
+    def _too_deep(self, xml: Element) -> None:
+        """Drop what is in it; a question gets its answer all the same (RFC 6120 §8.2.3)."""
+        log.info("stanza.too_deep", sender=xml.get("from", ""))
+        for child in list(xml):
+            xml.remove(child)
+        if xml.tag.endswith("}iq") and xml.get("type") in ("get", "set"):
+            self.send(error_reply(_in_component_namespace(xml), _TooDeep()))
+
+    def _sort_iq(self, iq: Element) -> None:
+        if iq.get("type") in ("result", "error"):
+            self._answered(iq)
+        else:
+            self.take_iq(iq)
+
+    def _accepted(self) -> None:
+        if self._ready is not None and not self._ready.done():
+            self._ready.set_result(None)
+        self.up = True
+        log.info("stream.up", server=self.server_domain, domain=self.domain)
+        self.came_up()
+
+    def _refused(self, error: Element) -> None:
+        conditions = [
+            child.tag.rpartition("}")[2]
+            for child in error
+            if child.tag.startswith(f"{{{_STREAM_ERRORS}}}") and not child.tag.endswith("}text")
+        ]
+        self._reason = conditions[0] if conditions else "stream error"
+        if self._ready is not None and not self._ready.done():
+            final = self._reason in _ADVICE
+            told = StreamError(self._refusal()) if final else _Unreachable(self._refusal())
+            self._ready.set_exception(told)
+
+    def _refusal(self) -> str:
+        advice = _ADVICE.get(self._reason)
+        if advice is not None:
+            return advice.format(domain=self.domain)
+        why = self._reason or "the connection was closed"
+        return f"The server ended the stream of {self.domain} ({why}): look into its log."
+
+    # What goes out
+
+    def send(self, data: Element, use_filters: bool = True) -> None:  # type: ignore[override]
+        """Send a stanza. Its `from` must be ours; what XML forbids in it is replaced."""
+        sender = data.get("from", "")
+        if sender.partition("/")[0].rpartition("@")[2] != self.domain:
+            raise AssertionError("a stanza from a foreign address")
+        self.write(serialise(data))
+
+    def write(self, data: bytes) -> None:
+        """Send bytes that are whole stanzas of ours; dropped while the stream is down."""
+        if self.up and self.transport is not None:
+            self.transport.write(data)
+
+    # Questions
+
+    def ask(self, iq: Element, within_s: float = ANSWER_WITHIN_S) -> "asyncio.Future[Element]":
+        """Send a question now, behind all that was sent before; the future gives the answer.
+
+        The answer is the <iq/> of type result or error. TimeoutError: none came in `within_s`;
+        StreamError: the stream was lost. An answer from somebody else is none.
+        """
+        future: asyncio.Future[Element] = self.loop.create_future()
+        if not self.up:
+            future.set_exception(StreamError("The stream is down."))
+            return future
+        question = uuid.uuid4().hex
+        iq.set("id", question)
+        self._questions[question] = (iq.get("to", ""), future)
+        timer = self.loop.call_later(within_s, self._unanswered, question)
+        future.add_done_callback(lambda _: timer.cancel())
+        self.send(iq)
+        return future
+
+    def ping(self, to: str, within_s: float = ANSWER_WITHIN_S) -> "asyncio.Future[Element]":
+        """Ping a domain behind all that was sent before (XEP-0199)."""
+        iq = Element(tag("iq"), {"from": self.domain, "to": to, "type": "get"})
+        SubElement(iq, tag("ping", PING))
+        return self.ask(iq, within_s)
+
+    def _answered(self, iq: Element) -> None:
+        known = self._questions.get(iq.get("id", ""))
+        if known is None or not _same_address(known[0], iq.get("from", "")):
+            return
+        del self._questions[iq.get("id", "")]
+        if not known[1].done():
+            known[1].set_result(iq)
+
+    def _unanswered(self, question: str) -> None:
+        known = self._questions.pop(question, None)
+        if known is not None and not known[1].done():
+            known[1].set_exception(TimeoutError("no answer"))
+
+    def _fail_questions(self) -> None:
+        questions, self._questions = self._questions, {}
+        for _, future in questions.values():
+            if not future.done():
+                future.set_exception(StreamError("The stream was lost."))
+
+
+class _Unreachable(StreamError):
+    """It may get better by itself."""
+
+
+class _Unforeseen(RelayError):
+    condition = "internal-server-error"
+    type = "wait"
+
+    def __init__(self) -> None:
+        super().__init__("Something went wrong here; it has been logged. Try again later.")
+
+
+class _TooDeep(RelayError):
+    condition = "policy-violation"
+    type = "modify"
+
+    def __init__(self) -> None:
+        super().__init__("This is nested too deep to be read.")
+
+
+def _nothing(*_: object) -> None:
+    """What happens before anybody has asked to be told."""
+
+
+def _same_address(asked: str, answered: str) -> bool:
+    if asked == answered:
+        return True
+    try:
+        return parse_jid(asked) == parse_jid(answered)
+    except ValueError:
+        return False
+
+
+def _in_component_namespace(xml: Element) -> Element:
+    """The stanza with the stream's namespace; some servers write jabber:client (XEP-0114 §3)."""
+    if xml.tag.startswith("{jabber:client}"):
+        for element in xml.iter():
+            if element.tag.startswith("{jabber:client}"):
+                element.tag = tag(element.tag.rpartition("}")[2])
+    return xml
+
+
+__all__ = ["ANSWER_WITHIN_S", "COMPONENT", "STANZA_ERRORS", "Component"]

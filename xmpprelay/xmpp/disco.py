@@ -1,0 +1,193 @@
+"""Questions about the relay that are answered at once: XEP-0030, 0092, 0157, 0199.
+
+Every question gets an answer; what nobody here understands, `service-unavailable` (RFC 6120
+§8.4). The payloads are built with slixmpp's classes. Who asks is not looked at: nothing here is
+private.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+from xml.etree.ElementTree import Element
+
+from slixmpp import JID
+from slixmpp.plugins.xep_0004.stanza import Form
+from slixmpp.plugins.xep_0030.stanza.info import DiscoInfo
+from slixmpp.plugins.xep_0030.stanza.items import DiscoItems
+from slixmpp.plugins.xep_0092.stanza import Version
+
+from xmpprelay import __version__
+from xmpprelay.errors import BadRequest, RelayError, UnknownHandle
+from xmpprelay.xmpp.addresses import Address, Addresses, Author
+from xmpprelay.xmpp.component import Component
+from xmpprelay.xmpp.stanzas import PING, RECEIPTS, error_reply, parse_jid, reply, tag
+
+DISCO_INFO: Final = "http://jabber.org/protocol/disco#info"
+DISCO_ITEMS: Final = "http://jabber.org/protocol/disco#items"
+VERSION: Final = "jabber:iq:version"
+CONTACTS: Final = "http://jabber.org/network/serverinfo"
+RELAY_FEATURE: Final = "urn:xmpprelay:0"
+"""By this one relay knows another (S12.3)."""
+
+_NOT_OF_AUTHORS: Final = frozenset({"jabber:iq:register"})
+
+Answer = Callable[[Element, Address, Element], Element | None]
+"""Takes the question, whom it is to, and its payload; gives the payload of the answer."""
+
+
+class NoSuchNode(RelayError):
+    """The address is there, the node is not (XEP-0030 §7)."""
+
+    condition = "item-not-found"
+    type = "cancel"
+
+
+class NotUnderstood(RelayError):
+    """Nobody here answers such a question (RFC 6120 §8.4)."""
+
+    condition = "service-unavailable"
+    type = "cancel"
+
+
+class Questions:
+    """Takes <iq/> stanzas of type get and set, and gives each to whoever answers its payload."""
+
+    def __init__(self, component: Component, addresses: Addresses) -> None:
+        self._component = component
+        self._addresses = addresses
+        self._answers: dict[tuple[str, str], Answer] = {}
+
+    def answer(self, kind: str, payload: str, by: Answer) -> None:
+        """Let `by` answer questions of a kind (get, set) with a payload of that tag.
+
+        An answer of None means that it comes later, by `done` or `refused`.
+        """
+        self._answers[kind, payload] = by
+
+    def payloads(self) -> set[str]:
+        """The namespaces of everything that is answered."""
+        return {payload.partition("}")[0][1:] for _, payload in self._answers}
+
+    def take(self, iq: Element) -> None:
+        """One question; returns at once."""
+        try:
+            parse_jid(iq.get("from", ""))
+            to, _ = parse_jid(iq.get("to", ""))
+        except ValueError:
+            return
+        try:
+            answer = self._find(iq, to)
+        except RelayError as error:
+            self.refused(iq, error)
+        else:
+            if answer is not None:
+                self.done(iq, answer)
+
+    def _find(self, iq: Element, to: str) -> Element | None:
+        if len(iq) != 1 or iq.get("type") not in ("get", "set"):
+            raise BadRequest("A question has one payload, and is of type get or set.")
+        by = self._answers.get((iq.get("type", ""), iq[0].tag))
+        if by is None:
+            raise NotUnderstood("This relay does not know that protocol.")
+        target = self._addresses.of(to)
+        if target is None:
+            raise UnknownHandle(f"Nobody here has the address {to}.")
+        return by(iq, target, iq[0])
+
+    def done(self, iq: Element, payload: Element) -> None:
+        """Answer a question. A payload without a name means that there is nothing to say."""
+        answer = reply(iq, "iq", "result")
+        if payload.tag:
+            answer.append(payload)
+        self._component.send(answer)
+
+    def refused(self, iq: Element, error: RelayError) -> None:
+        """Answer a question with an error."""
+        self._component.send(error_reply(iq, error))
+
+
+NOTHING: Final = Element("")
+"""The payload of an answer that has none."""
+
+
+class Discovery:
+    """Answers about what the relay is."""
+
+    def __init__(
+        self,
+        questions: Questions,
+        addresses: Addresses,
+        name: str,
+        contacts: Mapping[str, Sequence[str]],
+    ) -> None:
+        self._questions = questions
+        self._addresses = addresses
+        self._name = name
+        self._contacts = contacts
+        questions.answer("get", tag("query", DISCO_INFO), self._info)
+        questions.answer("get", tag("query", DISCO_ITEMS), self._items)
+        questions.answer("get", tag("query", VERSION), self._version)
+        questions.answer("get", tag("ping", PING), lambda *_: NOTHING)
+
+    def _info(self, iq: Element, target: Address, payload: Element) -> Element:
+        del iq
+        info = DiscoInfo()
+        _same_node(payload)
+        if isinstance(target, Author):
+            info.add_identity("account", "registered", name=target.person.handle)
+        elif target.jid == self._addresses.domain:
+            info.add_identity("gateway", "xmpprelay", name=self._name)
+        else:
+            info.add_identity("client", "bot", name=self._name)
+        features = self._questions.payloads()
+        if isinstance(target, Author):
+            features -= _NOT_OF_AUTHORS
+        else:
+            features |= {RELAY_FEATURE, RECEIPTS}
+        for namespace in sorted(features):
+            info.add_feature(namespace)
+        xml: Element = info.xml
+        if target.jid == self._addresses.domain and any(self._contacts.values()):
+            xml.append(self._contact_form())
+        return xml
+
+    def _contact_form(self) -> Element:
+        """The addresses to reach the operator at (XEP-0157 §2)."""
+        form = Form()
+        form["type"] = "result"
+        form.add_field(var="FORM_TYPE", ftype="hidden", value=CONTACTS)
+        for purpose, uris in self._contacts.items():
+            if uris:
+                form.add_field(var=f"{purpose}-addresses", ftype="list-multi", value=list(uris))
+        xml: Element = form.xml
+        return xml
+
+    def _items(self, iq: Element, target: Address, payload: Element) -> Element:
+        del iq
+        _same_node(payload)
+        items = DiscoItems()
+        if target.jid == self._addresses.domain:
+            items.add_item(JID(self._addresses.home), name=self._name)
+        xml: Element = items.xml
+        return xml
+
+    def _version(self, iq: Element, target: Address, payload: Element) -> Element:
+        del iq, target, payload
+        version = Version()
+        version["name"] = "xmpprelay"
+        version["version"] = __version__
+        xml: Element = version.xml
+        return xml
+
+
+def _same_node(payload: Element) -> None:
+    if payload.get("node"):
+        raise NoSuchNode("There is no such node here.")
+
+
+__all__ = [
+    "NOTHING",
+    "Discovery",
+    "NoSuchNode",
+    "NotUnderstood",
+    "Questions",
+]

@@ -1,0 +1,164 @@
+"""Presence: the door by which people follow from their contact list, and who is there.
+
+Every answer comes from the graph, which says what the database says: after a restart a follower's
+probe is answered like before it, and nobody is unfollowed by a crash (promise 7). A subscription is
+committed first and then confirmed.
+
+- subscribe to an author: follow him in author mode (S5.1); to home@relay or the domain: allowed.
+- subscribed, unsubscribed to home@relay: whether we may see the sender's presence (S5.5).
+- probe: an answer, and a sign that the prober is there (S11.1).
+- available, unavailable: remembered for people who follow somebody, and for nobody else.
+- error: nothing; above all no answer.
+"""
+
+from collections.abc import Callable, Coroutine
+from datetime import datetime
+from typing import Any
+from xml.etree.ElementTree import Element
+
+from xmpprelay.core.delivery import Delivery
+from xmpprelay.core.graph import Graph
+from xmpprelay.core.model import Grant, Mode, Person
+from xmpprelay.errors import RelayError
+from xmpprelay.log import get_logger
+from xmpprelay.people import People
+from xmpprelay.xmpp.addresses import Addresses, Author, Home
+from xmpprelay.xmpp.component import Component
+from xmpprelay.xmpp.stanzas import parse_jid, presence, stamp_of, tag
+from xmpprelay.xmpp.voice import Voice
+
+log = get_logger("presence")
+
+_MIN_PRIORITY, _MAX_PRIORITY = -128, 127
+
+
+class Presences:
+    """Takes presence stanzas. `queue` runs a person's affairs one after the other."""
+
+    def __init__(
+        self,
+        component: Component,
+        addresses: Addresses,
+        graph: Graph,
+        delivery: Delivery,
+        people: People,
+        voice: Voice,
+        *,
+        queue: Callable[[str, Callable[[], Coroutine[Any, Any, None]]], bool],
+        wake: Callable[[], None],
+        now: Callable[[], datetime],
+    ) -> None:
+        self._component = component
+        self._addresses = addresses
+        self._graph = graph
+        self._delivery = delivery
+        self._people = people
+        self._voice = voice
+        self._queue = queue
+        self._wake = wake
+        self._now = now
+
+    def take(self, stanza: Element) -> None:
+        """One presence stanza; returns at once."""
+        try:
+            sender, resource = parse_jid(stanza.get("from", ""))
+            to, _ = parse_jid(stanza.get("to", ""))
+        except ValueError:
+            return
+        kind = stanza.get("type")
+        if kind is None:
+            self._available(sender, resource, stanza)
+        elif kind == "unavailable":
+            self._unavailable(sender, resource)
+        elif kind == "probe":
+            self._probe(sender, to)
+        elif kind == "subscribe":
+            self._queue(sender, lambda: self._subscribe(sender, to))
+        elif kind == "unsubscribe":
+            self._queue(sender, lambda: self._unsubscribe(sender, to))
+        elif kind in ("subscribed", "unsubscribed"):
+            self._granted(sender, to, granted=kind == "subscribed")
+
+    def _known(self, jid: str) -> int | None:
+        """The id of a person whose presence is remembered; None for everybody else."""
+        person = self._graph.by_jid(jid)
+        return person.id if person is not None and self._delivery.knows(person.id) else None
+
+    def _available(self, sender: str, resource: str, stanza: Element) -> None:
+        person = self._known(sender)
+        if person is not None:
+            priority, stamp = _priority(stanza), stamp_of(stanza)
+            self._delivery.available(person, resource, priority, stamp, self._now())
+            self._wake()
+
+    def _unavailable(self, sender: str, resource: str) -> None:
+        person = self._known(sender)
+        if person is not None:
+            self._delivery.unavailable(person, resource or None, self._now())
+            self._wake()
+
+    def _probe(self, sender: str, to: str) -> None:
+        """Answer from the graph (RFC 6121 §4.3.2); `subscribed` is said again, in case it was lost.
+
+        A server that probes for somebody who follows nobody is told so: its roster is out of date.
+        """
+        target = self._addresses.of(to)
+        if isinstance(target, Home):
+            self._component.send(presence(to, sender))
+        elif isinstance(target, Author) and self._follows(sender, target.person):
+            self._voice.follow_accepted(sender, to)
+        else:
+            self._component.send(presence(to, sender, "unsubscribed"))
+        person = self._known(sender)
+        if person is not None:
+            self._delivery.sign_of(person)
+            self._wake()
+
+    def _follows(self, jid: str, author: Person) -> bool:
+        person = self._graph.by_jid(jid)
+        return person is not None and self._graph.follow(person.id, author.id) is not None
+
+    async def _subscribe(self, sender: str, to: str) -> None:
+        target = self._addresses.of(to)
+        if isinstance(target, Home):
+            self._voice.follow_accepted(sender, to)
+            return
+        if target is None:
+            self._component.send(presence(to, sender, "unsubscribed"))
+            return
+        try:
+            await self._people.follow(sender, target.person, Mode.AUTHOR)
+        except RelayError as refusal:
+            self._component.send(presence(to, sender, "unsubscribed"))
+            self._voice.tell(sender, refusal.sentence)
+            return
+        self._voice.follow_accepted(sender, to)
+
+    async def _unsubscribe(self, sender: str, to: str) -> None:
+        target = self._addresses.of(to)
+        ended = False
+        if isinstance(target, Author):
+            try:
+                ended = await self._people.unfollow(sender, target.person)
+            except RelayError as refusal:
+                self._voice.tell(sender, refusal.sentence)
+                return
+        if not ended:
+            self._component.send(presence(to, sender, "unsubscribed"))
+
+    def _granted(self, sender: str, to: str, *, granted: bool) -> None:
+        person = self._known(sender)
+        if person is not None and isinstance(self._addresses.of(to), Home):
+            grant = Grant.GRANTED if granted else Grant.REFUSED
+            self._delivery.set_grant(person, grant, self._now())
+            self._wake()
+
+
+def _priority(stanza: Element) -> int:
+    """The priority of a presence; 0 where there is none to be read (RFC 6121 §4.7.2.3)."""
+    element = stanza.find(tag("priority"))
+    try:
+        value = int((element.text or "0") if element is not None else "0")
+    except ValueError:
+        return 0
+    return max(_MIN_PRIORITY, min(_MAX_PRIORITY, value))

@@ -1,0 +1,164 @@
+"""Stanzas as XML elements: reading what came in, building what goes out.
+
+Incoming stanzas are read once, here and at the door's functions, into the relay's own types;
+outgoing ones are always built anew and never copied from what came in.
+"""
+
+import re
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Final
+from xml.etree.ElementTree import Element, SubElement
+
+from slixmpp import JID
+from slixmpp.jid import InvalidJID
+from slixmpp.xmlstream.tostring import tostring
+
+from xmpprelay.errors import RelayError
+
+COMPONENT: Final = "jabber:component:accept"
+STANZA_ERRORS: Final = "urn:ietf:params:xml:ns:xmpp-stanzas"
+XML: Final = "http://www.w3.org/XML/1998/namespace"
+DELAY: Final = "urn:xmpp:delay"
+ORIGIN: Final = "urn:xmpp:sid:0"
+RECEIPTS: Final = "urn:xmpp:receipts"
+HINTS: Final = "urn:xmpp:hints"
+PING: Final = "urn:xmpp:ping"
+
+MAX_DEPTH: Final = 64
+"""Deeper than any honest stanza, and far above where nesting exhausts the interpreter's stack."""
+
+_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+@lru_cache(maxsize=20_000)
+def parse_jid(text: str) -> tuple[str, str]:
+    """The bare JID and the resource of an address, prepared (RFC 7622); ValueError: it is none."""
+    try:
+        jid = JID(text)
+    except (InvalidJID, UnicodeError) as error:
+        raise ValueError("not a JID") from error
+    if not jid.domain:
+        raise ValueError("not a JID")
+    return str(jid.bare), str(jid.resource)
+
+
+def domain_of(jid: str) -> str:
+    """The domain of a bare JID."""
+    return jid.rpartition("@")[2]
+
+
+def tag(name: str, namespace: str = COMPONENT) -> str:
+    """The qualified tag of an element, as ElementTree writes it."""
+    return f"{{{namespace}}}{name}"
+
+
+def depth_exceeds(element: Element, limit: int) -> bool:
+    """Whether elements are nested deeper than `limit`; walks level by level, never recursing."""
+    level = [element]
+    for _ in range(limit):
+        level = [child for parent in level for child in parent]
+        if not level:
+            return False
+    return True
+
+
+def body_of(message: Element) -> str | None:
+    """The text of the first <body/> without another language, or of the first one; None: none."""
+    bodies = message.findall(tag("body"))
+    if not bodies:
+        return None
+    plain = next((body for body in bodies if body.get(f"{{{XML}}}lang") is None), bodies[0])
+    return plain.text or ""
+
+
+def stamp_of(stanza: Element) -> datetime | None:
+    """The time in the stanza's <delay/> (XEP-0203), or None where there is none to be read."""
+    delay = stanza.find(tag("delay", DELAY))
+    if delay is None:
+        return None
+    return parse_time(delay.get("stamp", ""))
+
+
+def parse_time(text: str) -> datetime | None:
+    """A time as XEP-0082 writes it, in UTC; None if it is not one."""
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return time.astimezone(UTC) if time.tzinfo is not None else None
+
+
+def format_time(time: datetime) -> str:
+    """A time as XEP-0082 wants it: UTC, to the second."""
+    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def error_condition(stanza: Element) -> str | None:
+    """The RFC 6120 §8.3.3 condition of an error stanza; None where it names none."""
+    error = stanza.find(tag("error"))
+    if error is None:
+        return None
+    for child in error:
+        if child.tag.startswith(f"{{{STANZA_ERRORS}}}") and not child.tag.endswith("}text"):
+            return child.tag.rpartition("}")[2]
+    return None
+
+
+def reply(stanza: Element, kind: str, type_: str | None) -> Element:
+    """An answer to a stanza: from where it was sent to, to where it came from, with its id."""
+    answer = Element(tag(kind))
+    answer.set("from", stanza.get("to", ""))
+    answer.set("to", stanza.get("from", ""))
+    if stanza.get("id") is not None:
+        answer.set("id", stanza.get("id", ""))
+    if type_ is not None:
+        answer.set("type", type_)
+    return answer
+
+
+def error_reply(stanza: Element, error: RelayError) -> Element:
+    """The error stanza that tells a person why his stanza was not taken (RFC 6120 §8.3)."""
+    answer = reply(stanza, stanza.tag.rpartition("}")[2], "error")
+    element = SubElement(answer, tag("error"), type=error.type)
+    SubElement(element, tag(error.condition, STANZA_ERRORS))
+    text = SubElement(element, tag("text", STANZA_ERRORS))
+    text.set(f"{{{XML}}}lang", "en")
+    text.text = error.sentence
+    return answer
+
+
+def chat(sender: str, to: str, text: str, message_id: str) -> Element:
+    """A chat message of the relay itself."""
+    message = Element(tag("message"), {"from": sender, "to": to, "type": "chat", "id": message_id})
+    SubElement(message, tag("body")).text = text
+    return message
+
+
+def presence(sender: str, to: str, type_: str | None = None) -> Element:
+    """A presence; `type_` None: available."""
+    stanza = Element(tag("presence"), {"from": sender, "to": to})
+    if type_ is not None:
+        stanza.set("type", type_)
+    return stanza
+
+
+def serialise(stanza: Element) -> bytes:
+    """The bytes of an outgoing stanza, with nothing in them that XML 1.0 forbids.
+
+    The namespace of the stream is the default one (XEP-0114), so it is not declared again.
+    """
+    for element in stanza.iter():
+        if element.text is not None:
+            element.text = clean_xml(element.text)
+        if element.tail is not None:
+            element.tail = clean_xml(element.tail)
+        for name, value in element.attrib.items():
+            element.attrib[name] = clean_xml(value)
+    text: str = tostring(stanza, xmlns=COMPONENT)
+    return text.encode()
+
+
+def clean_xml(text: str) -> str:
+    """The text with what XML 1.0 forbids replaced by U+FFFD; one such character ends a stream."""
+    return _NOT_XML.sub("\ufffd", text)
