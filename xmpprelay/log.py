@@ -122,7 +122,8 @@ def _without_contents(
     """The event with nothing in it but plain values, cleaned, and none of somebody's words."""
     failure = _failure(event.pop("exc_info", None))
     event.pop("stack_info", None)
-    clean = {one_line(key): _clean(key, value) for key, value in event.items()}
+    first = {key: event.pop(key) for key in ("timestamp", "level", "event")}
+    clean = {one_line(key): _clean(key, value) for key, value in (first | event).items()}
     if failure is not None:
         clean |= _told(failure)
     return clean

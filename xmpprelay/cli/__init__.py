@@ -80,12 +80,21 @@ def execute(arguments: Sequence[str]) -> int:
     except XmppRelayError as error:
         complain(error.sentence, getattr(error, "problems", ()))
         return _exit_code(error)
+    except BrokenPipeError:
+        _drop_output()
+        return EXIT_FAILED
     except OSError as error:
+        _drop_output()
         file = f"{error.filename}: " if error.filename else ""
         reason = os.strerror(error.errno) if error.errno else type(error).__name__
         complain(f"{file}{reason}: make that possible, then try again.")
         return EXIT_FAILED
     return code if isinstance(code, int) else 0
+
+
+def _drop_output() -> None:
+    """Let what is still to be written go nowhere: Python would complain about it at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _exit_code(error: XmppRelayError) -> int:

@@ -15,7 +15,10 @@ def config() -> None:
 @config.command(epilog="Example: xmpprelay config sample >/etc/xmpprelay/xmpprelay.toml")
 @click.option("--markdown", "as_page", is_flag=True, help="Print the manual page instead.")
 def sample(as_page: bool) -> None:
-    """Print a configuration with every option, its explanation and its default."""
+    """Print a configuration to begin with.
+
+    It has every option, with its explanation and its default.
+    """
     from xmpprelay.config import markdown, sample
 
     click.echo(markdown() if as_page else sample(), nl=False)
@@ -24,9 +27,10 @@ def sample(as_page: bool) -> None:
 @config.command(epilog="Example: xmpprelay config check --config xmpprelay.toml")
 @config_option
 def check(config_path: Path) -> None:
-    """Tell all that is wrong with a configuration, and warn of what is doubtful.
+    """Tell all mistakes of a configuration.
 
-    Nothing is connected to and nothing opened but the configuration and the secret's file.
+    What is allowed, but doubtful, is warned of. Nothing is connected to, and nothing opened but the
+    configuration and the secret's file.
     """
     loaded = load_config(config_path)
     from xmpprelay.config import warnings

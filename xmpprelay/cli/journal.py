@@ -81,9 +81,10 @@ def list_(limit: int, as_json: bool, config_path: Path) -> None:
 @json_option
 @config_option
 def trace(post_id: str, as_json: bool, config_path: Path) -> None:
-    """Print what is known of one post's way: who wrote it, and who still waits for it.
+    """Print what is known of one post's way.
 
-    ID is the short one, as in #k3f, or the message's own, as in k3f.abc123.
+    That is who wrote it, where it is still going out, and how many wait for it. ID is the short
+    one, as in #k3f, or the message's own, as in k3f.abc123.
     """
     config = load_config(config_path)
     from xmpprelay.core.text import parse_message_id, parse_short_id, short_id

@@ -31,14 +31,17 @@ if TYPE_CHECKING:
 
 @click.group(epilog="Example: xmpprelay people list")
 def people() -> None:
-    """See who is known to the relay; bring many people in, and take them out."""
+    """See who is known; import and export people."""
 
 
 @people.command("list", epilog="Example: xmpprelay people list")
 @json_option
 @config_option
 def list_(as_json: bool, config_path: Path) -> None:
-    """Print everybody, with how many he follows and how many follow him."""
+    """Print everybody who is known.
+
+    With each stands how many he follows, and how many follow him.
+    """
     config = load_config(config_path)
     from xmpprelay.store.queries import load_follows, load_people
 
@@ -67,9 +70,9 @@ def list_(as_json: bool, config_path: Path) -> None:
 @click.argument("file", type=click.Path(path_type=Path), required=False)
 @config_option
 def export(file: Path | None, config_path: Path) -> None:
-    """Write everybody as CSV to FILE, or to standard output, as `people import` reads it.
+    """Write everybody as CSV, to FILE or standard output.
 
-    FILE must not be there yet.
+    It is what `people import` reads. FILE must not be there yet.
     """
     config = load_config(config_path)
     from xmpprelay.people_csv import format_csv
@@ -90,14 +93,14 @@ def export(file: Path | None, config_path: Path) -> None:
 @click.argument("file", type=click.Path(path_type=Path))
 @config_option
 def import_(file: Path, config_path: Path) -> None:
-    """Make the people of a CSV FILE known, with their handles and follows.
+    """Make the people of a CSV file known.
 
     \b
     jid,handle,follows
     alice@example.org,alice,bob carol
     dave@other.org,,alice
 
-    A handle may be empty. Follows are handles, separated by spaces. Whoever is known already stays
+    Handles may be empty. Follows are handles, separated by spaces. Whoever is known already stays
     as he is. The relay may run, or not.
     """
     config = load_config(config_path)

@@ -13,8 +13,8 @@ from xmpprelay.cli.shared import config_option
 def run(config_path: Path) -> int:
     """Run the relay, as a component of your XMPP server.
 
-    It stays in the foreground and logs to standard error; SIGTERM ends it within five seconds.
-    A server that is not there is waited for.
+    It stays in the foreground and logs to standard error. SIGTERM ends it, within five seconds;
+    until then it connects again whenever the server was away.
     """
     from xmpprelay import log
     from xmpprelay.config import load, warnings
@@ -37,10 +37,11 @@ def run(config_path: Path) -> int:
     help="Keep the data there; without it nothing is kept.",
 )
 def quickstart(tour_only: bool, data_dir: Path | None) -> int:
-    """Show the relay on this machine, with a private XMPP server and three people.
+    """Show the relay on this machine, in a tour.
 
-    The server listens on this machine only. After the tour all stays up for you to log in with your
-    own client, until you press Ctrl-C.
+    There are a private XMPP server, which listens on this machine only, the relay, and three people
+    who join, post and follow. After the tour all stays up for you to log in with your own client,
+    until you press Ctrl-C.
     """
     from xmpprelay import log
 

@@ -11,9 +11,10 @@ from xmpprelay.cli.shared import config_option, load_config, now, progress
 @click.command(epilog="Example: xmpprelay migrate")
 @config_option
 def migrate(config_path: Path) -> None:
-    """Bring the database to this version, while no relay runs.
+    """Bring the database to this version.
 
-    `run` does it by itself; this is for those who want to see it done first. Make a backup before.
+    No relay may run meanwhile. `run` does it by itself; this is for those who want to see it done
+    first. Make a backup before.
     """
     config = load_config(config_path)
     from xmpprelay.store import upkeep
@@ -30,9 +31,10 @@ def migrate(config_path: Path) -> None:
 @click.argument("file", type=click.Path(path_type=Path))
 @config_option
 def backup(file: Path, config_path: Path) -> None:
-    """Write a copy of the database to FILE; the relay may run meanwhile.
+    """Write a copy of the database to FILE.
 
-    FILE must not be there yet. It holds all posts: keep it as safe as the database.
+    The relay may run meanwhile. FILE must not be there yet. It holds all posts: keep it as safe as
+    the database.
     """
     config = load_config(config_path)
     from xmpprelay.store import upkeep
@@ -46,10 +48,10 @@ def backup(file: Path, config_path: Path) -> None:
 @click.argument("file", type=click.Path(path_type=Path))
 @config_option
 def restore(file: Path, config_path: Path) -> None:
-    """Put a backup in the database's place, while no relay runs.
+    """Put a backup in the database's place.
 
-    This is the only right way back: a database that is copied by hand would use post numbers again,
-    and is refused. The replaced database is kept beside the new one.
+    No relay may run meanwhile. This is the only right way back: a database that is copied by hand
+    would use post numbers again, and is refused. The replaced database is kept beside the new one.
     """
     config = load_config(config_path)
     from xmpprelay.store import upkeep

@@ -94,7 +94,7 @@ def parse(text: str, names: Names, here: str | None = None) -> Line:
         return Text(bare[1:].strip(), forced=True)
     if bare.startswith("~"):
         return _relay_only(_from_first_word(bare[1:]), names)
-    if bare.startswith((":", "：")):
+    if bare.startswith((":", "：")):  # the second is what a Chinese or Japanese keyboard gives
         return _forced(_from_first_word(bare[1:]), names, here)
     word, _ = _first_word(bare)
     if word in _DIRECT:
@@ -103,7 +103,11 @@ def parse(text: str, names: Names, here: str | None = None) -> Line:
 
 
 def render(command: Command) -> str:
-    """A line that reads as this command, typed by somebody for whom its names resolve."""
+    """A line that reads as this command, typed by somebody for whom its names resolve.
+
+    Members of a group, and handles, are written with their mark. What was typed in the window of
+    one person without naming a post (`like`) stays without.
+    """
     words = [f":{command.verb}" if command.forced else command.verb]
     for _, slots in BY_WORD[command.verb].patterns:
         if {slot.name for slot in slots} == set(command.arguments):
@@ -144,7 +148,7 @@ def _relay_only(body: str, names: Names) -> Text | Ask | Problem:
             f"away, or begin with `~\\` to post it",
             _USAGE_OF_D,
         )
-    return _near_direct(body, names) or Text(body, relay_only=True)
+    return _near_direct(body, names, "~\\") or Text(body, relay_only=True)
 
 
 def _forced(body: str, names: Names, here: str | None) -> Command | Problem:
@@ -244,7 +248,8 @@ def _read(verb: Verb, message: str, reading: Reading, here: str | None) -> Comma
         return _fit_with_text(verb, tail, reading)
     if "\n" in message:
         return None
-    words = split(tail)
+    # One word too many is enough to know that the line does not fit, however long it is.
+    words = split(tail, None if verb.most_words is None else verb.most_words + 1)
     if here is not None and verb.here is Here.LAST_POST and not words:
         return Command(verb.name, MappingProxyType({}), forced=reading.forced)
     if here is not None and verb.here is Here.PERSON:
@@ -336,7 +341,7 @@ def _near_verb(word: str, message: str, reading: Reading) -> str | None:
     return None
 
 
-def _near_direct(message: str, names: Names) -> Ask | None:
+def _near_direct(message: str, names: Names, escape: str = "\\") -> Ask | None:
     """A question, if the message may have been meant for one person only (guard ii)."""
     words = message.split(None, 2)
     if len(words) < 2 or len(words[0]) > 8:
@@ -352,8 +357,8 @@ def _near_direct(message: str, names: Names) -> Ask | None:
     if handle is None or not names.has_handle(handle):
         return None
     return Ask(
-        f"is this for @{handle} alone? nothing was sent: begin with `d {handle}`, or put `\\` in "
-        f"front to post it"
+        f"is this for @{handle} alone? nothing was sent: begin with `d {handle}`, or with "
+        f"`{escape}` to post it"
     )
 
 

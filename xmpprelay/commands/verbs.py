@@ -119,6 +119,13 @@ class Verb:
         return tuple((form, slots) for form in self.forms for slots in form.patterns)
 
     @cached_property
+    def most_words(self) -> int | None:
+        """How many words can follow the verb; None if any number."""
+        if any(slot.many for form in self.forms for slot in form.slots):
+            return None
+        return max(len(form.slots) for form in self.forms)
+
+    @cached_property
     def takes_text(self) -> bool:
         """Whether further lines of the message belong to the command."""
         return any(form.rest is not Rest.NONE for form in self.forms)
@@ -188,22 +195,22 @@ VERBS: Final = (
     ),
     Verb("like", _one(_ID), WRITE, "Tells the author that you like it.", ("fav",), Here.LAST_POST),
     Verb("edit", _one(_ID, rest=Rest.REQUIRED), WRITE, "Gives your post a new text, for 24 hours."),
-    Verb("del", _one(Slot("id", ID, optional=True)), WRITE, "Deletes a post of yours; your last."),
+    Verb("del", _one(Slot("id", ID, optional=True)), WRITE, "Deletes a post of yours, or your last."),
     Verb("report", _one(_ID, rest=Rest.OPTIONAL), WRITE, "Shows a post to the operator."),
     # Follow
     Verb(
         "follow", _one(_WHO), FOLLOW, "You get all that this person posts.", ("f",), Here.PERSON
     ),
     Verb(
-        "unfollow", _one(_WHO), FOLLOW, "You get no more of it.", ("u", "leave"), Here.PERSON
+        "unfollow", _one(_WHO), FOLLOW, "You get no more of that.", ("u", "leave"), Here.PERSON
     ),
     Verb("following", _BARE, FOLLOW, "Lists whom you follow."),
     Verb("followers", _BARE, FOLLOW, "Lists who follows you."),
-    Verb("lose", _one(_WHO), FOLLOW, "Ends that somebody follows you."),
+    Verb("lose", _one(_WHO), FOLLOW, "Makes somebody follow you no more."),
     Verb("protect", _only("on", "off"), FOLLOW, "Lets only those follow whom you approve."),
     Verb("requests", _BARE, FOLLOW, "Lists who wants to follow you."),
     Verb("approve", _one(_WHO), FOLLOW, "Lets somebody follow you."),
-    Verb("deny", _one(_WHO), FOLLOW, "Does not let him; he is not told."),
+    Verb("deny", _one(_WHO), FOLLOW, "Refuses a request; nobody is told."),
     # Read
     Verb("last", _one(_WHO, _N), READ, "Shows the last posts of one.", ("get",), Here.PERSON),
     Verb("timeline", _one(_N), READ, "Shows the last posts of all whom you follow."),
@@ -250,7 +257,7 @@ VERBS: Final = (
         "off", _one(_MAYBE_WHAT, _MAYBE_SPAN), LESS,
         "Nothing live of them, or of anybody, for a while.", (), Here.PERSON,
     ),
-    Verb("on", _one(_MAYBE_WHAT), LESS, "Live again."),
+    Verb("on", _one(_MAYBE_WHAT), LESS, "Live again, after `off`."),
     Verb("on+", _one(Slot("what", GROUP, optional=True)), LESS, "Live again, and what you missed."),
     Verb("max", _one(_WHO, Slot("rate", RATE)), LESS, "No more than that many of one person."),
     Verb(
@@ -270,7 +277,7 @@ VERBS: Final = (
         "How many posts you get when you come back.",
     ),
     # Settings
-    Verb("replies", _only("all", "following", "none"), SETTINGS, "Whose replies you get."),
+    Verb("replies", _only("all", "following", "none"), SETTINGS, "Which replies to others you get."),
     Verb("mentions", _only("all", "following", "none"), SETTINGS, "Who may mention you."),
     Verb("dms", _only("followed", "all", "none"), SETTINGS, "Who may write to you alone."),
     Verb(
@@ -307,16 +314,16 @@ VERBS: Final = (
     Verb("help", _one(Slot("verb", VERB, optional=True)), ACCOUNT, "Explains one, or lists them."),
     # Service
     Verb("link", _one(Slot("to", LINK, optional=True)), SERVICE, "Links your account elsewhere."),
-    Verb("unlink", _BARE, SERVICE, "Ends that."),
+    Verb("unlink", _BARE, SERVICE, "Ends the link."),
     Verb("source", _only("pep", "off"), SERVICE, "Takes your posts from your own microblog."),
     Verb("pending", _BARE, SERVICE, "Your posts that are not inserted yet; `~text` never is."),
-    Verb("drop", _one(Slot("id", Either(Choice("all"), ID))), SERVICE, "Does not insert them."),
+    Verb("drop", _one(Slot("id", Either(Choice("all"), ID))), SERVICE, "Takes pending posts back."),
     Verb("resend", _one(_ID), SERVICE, "Inserts a held post again."),
     Verb("expire", _one(Slot("span", SPAN)), SERVICE, "Drops your pending posts after that long."),
     Verb("queue", _BARE, SERVICE, "How many posts wait to be inserted, and how long."),
     Verb("status", _BARE, SERVICE, "How the relay and its primary are."),
-    Verb("stats", _BARE, SERVICE, "Numbers."),
-    Verb("ping", _BARE, SERVICE, "Answers."),
+    Verb("stats", _BARE, SERVICE, "How much there is: people, posts, deliveries."),
+    Verb("ping", _BARE, SERVICE, "Answers, to show that the relay is there."),
 )  # fmt: skip
 """Every command of S15."""
 

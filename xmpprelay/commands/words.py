@@ -8,10 +8,14 @@ difference to a command. A post never comes through here: it stays as it was typ
 import re
 import unicodedata
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 _QUOTES: Final = '"“”„«»「」『』＂'  # straight, and what keyboards make of it in other languages
 _WORD: Final = re.compile(rf"[{_QUOTES}]([^{_QUOTES}]*)[{_QUOTES}](?=\s|$)|\S+")
+_MAX_PLAIN_CHARS: Final = 256
+"""NFKC takes seconds for a word of some ten thousand combining marks: it is quadratic in them."""
+
 _DIRECTION_MARKS: Final = dict.fromkeys([0x200E, 0x200F, 0x061C])
 
 
@@ -24,17 +28,20 @@ class Word:
 
 
 def plain(word: str) -> str:
-    """The word without what a keyboard may add unseen: full-width forms, direction marks."""
-    if word.isascii():
+    """The word without what a keyboard may add unseen: full-width forms, direction marks.
+
+    A word of more than 256 characters, which is no argument of anything, stays as it is.
+    """
+    if word.isascii() or len(word) > _MAX_PLAIN_CHARS:
         return word
     return unicodedata.normalize("NFKC", word.translate(_DIRECTION_MARKS))
 
 
-def split(text: str) -> list[Word]:
-    """The words of a line, at any white space; a quoted phrase is one word."""
+def split(text: str, most: int | None = None) -> list[Word]:
+    """The first `most` words of a line, or all; a quoted phrase is one word."""
     return [
         Word(plain(found[0])) if found[1] is None else Word(" ".join(found[1].split()), quoted=True)
-        for found in _WORD.finditer(text)
+        for found in islice(_WORD.finditer(text), most)
     ]
 
 

@@ -605,9 +605,13 @@ class Delivery:
     def looked_up(self, person: int, held: Held) -> None:
         """The answer to a `Read`."""
         recipient = self._recipients.get(person)
-        if recipient is None or recipient.catch is None or not recipient.catch.reading:
+        if recipient is None or recipient.asked is None:
             return
-        take_held(self._recent, recipient.catch, held)
+        (catch, read), recipient.asked = recipient.asked, None
+        if recipient.catch is None:
+            return
+        if catch is recipient.catch:  # else it was asked for a return that has ended
+            take_held(self._recent, recipient, catch, read, held)
         recipient.lane.due[person] = None
 
     def fetch(self, person: int, numbers: Iterable[int], rest: Rest | None, now: datetime) -> None:
@@ -632,17 +636,14 @@ class Delivery:
     def _look(self, window: Window, recipient: Recipient, room: int, now: datetime) -> int:
         """Put what a returned person lacks into a window; how many posts were put there."""
         catch, lane = recipient.catch, recipient.lane
-        if catch is None or catch.reading or recipient.batch is not None:
+        if catch is None or recipient.asked is not None or recipient.batch is not None:
             return 0
         if recipient.probe is not None or lane.unsettled(recipient.id):
             return 0
         outcome = look(self._graph, self._recent, recipient, catch, room, now)
         match outcome:
-            case ReadOn(read, past):
-                if past is not None:
-                    recipient.away_from = past + 1
-                    self._dirty[recipient.id] = None
-                catch.reading, catch.sought = True, frozenset(read.missed)
+            case ReadOn(read):
+                recipient.asked = catch, read
                 self._work.append(read)
             case Nothing():
                 self._go_live(recipient, catch, now)

@@ -15,6 +15,7 @@ from xmpprelay.core.model import Grant, Post, Rest, Standing
 
 if TYPE_CHECKING:
     from xmpprelay.core.lanes import Lane
+    from xmpprelay.core.work import Read
 
 BLIND_PER_DAY: Final = 20
 """Posts a day to somebody whose presence the relay may not see (S11.4)."""
@@ -79,7 +80,6 @@ class Catch:
     """A return under way."""
 
     planned: bool  # the newest are chosen, or all are wanted: from here on everything is sent
-    reading: bool = False
     held: dict[int, Post] = field(default_factory=dict)  # read from the journal
     upto: int = 0  # what was read is all that he lacks from his `away_from` up to this number
     sought: frozenset[int] = frozenset()  # those of his `missed` that were read
@@ -117,6 +117,7 @@ class Recipient:
     resources: dict[str, Resource] = field(default_factory=dict)
     left_at: datetime | None = None  # when a resource of his was last lost
     catch: Catch | None = None
+    asked: tuple[Catch, Read] | None = None  # a read that is not answered yet: one at a time
     batch: Batch | None = None
     probe: BounceProbe | None = None
     summary_at: datetime | None = None  # when he was last told what he may fetch by `more`

@@ -20,10 +20,9 @@ from xmpprelay.core.work import Held, Read
 
 @dataclass(frozen=True, slots=True)
 class ReadOn:
-    """What he lacks has to be read; up to `past` there is nothing for him."""
+    """What he lacks has to be read first."""
 
     read: Read
-    past: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,17 +56,16 @@ def look(
 ) -> Look:
     """What comes to a returned person now: at most `room` posts, ascending (S11.2, S11.4)."""
     upto = _known_upto(recent, recipient, catch)
-    if upto is None:
-        return ReadOn(_read(recent, recipient, catch), None)
+    complete = upto == recent.next_number - 1
+    if not catch.planned and not complete:  # what is left to `more` is said of the whole
+        return ReadOn(_read(recent, recipient, catch))
     lane = recipient.lane
     lacked = _lacked(graph, recent, recipient, catch, upto)
     ready = [post for post in lacked if lane.passed(post.number, recipient.id)]
-    skipped = _plan(recipient, catch, ready, now)
+    skipped = _plan(recent, recipient, catch, ready, now)
     ready = [post for post in ready if post.number not in skipped]
     if not ready and not skipped:
-        if upto < recent.next_number - 1:
-            return ReadOn(_read(recent, recipient, catch, upto + 1), upto)
-        return Nothing()
+        return Nothing() if complete else ReadOn(_read(recent, recipient, catch))
     if recipient.blind() and ready:
         room = min(room, recipient.allowance(now))
         if not room:
@@ -85,28 +83,37 @@ def look(
     return Found(Batch(recipient.id, sent, skipped, highest, noted, catch.rest), chosen)
 
 
-def take_held(recent: Recent, catch: Catch, held: Held) -> None:
-    """Take up the answer to a read."""
-    catch.reading = False
-    catch.held = {post.number: post for post in held.posts}
-    catch.upto = held.upto
-    catch.sought = frozenset(n for n in catch.sought if n <= held.upto)
-    catch.older = tuple(pair for pair in held.older if pair[0] < recent.complete_from)
+def take_held(recent: Recent, recipient: Recipient, catch: Catch, read: Read, held: Held) -> None:
+    """Take up the answer to a read; it adds to what was read before for this return."""
+    away_from = _away_from(recent, recipient)
+    posts = {n: p for n, p in catch.held.items() if n >= away_from or n in recipient.missed}
+    posts.update((post.number, post) for post in held.posts)
+    older = [*catch.older, *held.older]
+    if not catch.planned:
+        for number in sorted(posts)[: max(0, len(posts) - read.limit)]:
+            older.append((number, posts.pop(number).author))
+    catch.held = posts
+    catch.older = tuple(older)
+    catch.upto = max(catch.upto, held.upto)
+    catch.sought |= {n for n in read.missed if n <= held.upto}
 
 
 def _away_from(recent: Recent, recipient: Recipient) -> int:
     return recent.next_number if recipient.away_from is None else recipient.away_from
 
 
-def _known_upto(recent: Recent, recipient: Recipient, catch: Catch) -> int | None:
-    """The number up to which all that he lacks is in memory; None: it has to be read."""
-    low = {n for n in recipient.missed if n < recent.complete_from}
-    if not low <= catch.sought:
-        return None
-    away_from = _away_from(recent, recipient)
-    if away_from >= recent.complete_from or catch.upto + 1 >= recent.complete_from:
-        return recent.next_number - 1
-    return catch.upto if catch.upto >= away_from else None
+def _unread(recent: Recent, recipient: Recipient, catch: Catch) -> list[int]:
+    """Those of his `missed` that are neither in memory nor read."""
+    low = (n for n in recipient.missed if n < recent.complete_from)
+    return sorted(n for n in low if n not in catch.sought)
+
+
+def _known_upto(recent: Recent, recipient: Recipient, catch: Catch) -> int:
+    """The number up to which all that he lacks is in memory, or has been read."""
+    first_unknown = max(_away_from(recent, recipient), catch.upto + 1)
+    if first_unknown >= recent.complete_from:
+        first_unknown = recent.next_number
+    return min([first_unknown, *_unread(recent, recipient, catch)]) - 1
 
 
 def _lacked(
@@ -116,12 +123,14 @@ def _lacked(
     away_from = _away_from(recent, recipient)
     numbers = {n for n in catch.held if away_from <= n <= upto}
     numbers.update(recent.numbers(away_from, upto))
-    numbers.update(recipient.missed)
+    numbers.update(n for n in recipient.missed if n <= upto)
     posts = (recent.get(n) or catch.held.get(n) for n in sorted(numbers))
     return [p for p in posts if p is not None and decide(graph, p, recipient.id).yes]
 
 
-def _plan(recipient: Recipient, catch: Catch, ready: list[Post], now: datetime) -> frozenset[int]:
+def _plan(
+    recent: Recent, recipient: Recipient, catch: Catch, ready: list[Post], now: datetime
+) -> frozenset[int]:
     """At the first look of a longer absence: what is left to `more` (S11.2)."""
     if catch.planned:
         return frozenset()
@@ -129,7 +138,7 @@ def _plan(recipient: Recipient, catch: Catch, ready: list[Post], now: datetime) 
     newest = recipient.catchup
     if recipient.blind():
         newest = min(newest, recipient.allowance(now))
-    left = dict(catch.older)
+    left = {n: author for n, author in catch.older if n < recent.complete_from}
     left.update((post.number, post.author) for post in ready[: max(0, len(ready) - newest)])
     if not left:
         return frozenset()
@@ -139,12 +148,12 @@ def _plan(recipient: Recipient, catch: Catch, ready: list[Post], now: datetime) 
     return frozenset(left)
 
 
-def _read(recent: Recent, recipient: Recipient, catch: Catch, start: int | None = None) -> Read:
+def _read(recent: Recent, recipient: Recipient, catch: Catch) -> Read:
     newest = not catch.planned
     return Read(
         person=recipient.id,
-        away_from=start or _away_from(recent, recipient),
-        missed=tuple(sorted(recipient.missed)),
+        away_from=max(_away_from(recent, recipient), catch.upto + 1),
+        missed=tuple(_unread(recent, recipient, catch)),
         upto=recent.next_number - 1,
         limit=recipient.catchup if newest else recipient.lane.limit,
         newest=newest,

@@ -3,7 +3,7 @@
     relay.db            the database (SQLite adds relay.db-wal and relay.db-shm)
     relay.db.lock       held while an instance has the database open for writing
     relay.db.number     the highest post number that was handed out: shows a file copied back
-    relay.db.reserve    a mebibyte kept for the hour in which the disk is full
+    relay.db.reserve    some mebibytes kept for the hour in which the disk is full
 
 All of them are readable by their owner alone (0600). What root makes here belongs to the owner of
 the folder, so that `sudo xmpprelay restore` leaves nothing that the relay cannot open.
@@ -21,7 +21,12 @@ from sqlalchemy.exc import ArgumentError
 
 from xmpprelay.errors import StoreError, StoreLocked
 
-RESERVE_BYTES: Final = 1 << 20  # some hundred transactions of blocks, settings and cursors
+RESERVE_BYTES: Final = 4 << 20
+"""Lets SQLite fold its log into the file (`engine.py`), which grows by that, and so go on writing.
+
+With a mebibyte the log was stuck after one transaction on a disk filled by posts of 1,000 characters.
+"""
+_SLACK_BYTES: Final = 1 << 20  # beyond the reserve, so that a full disk does not change its mind
 _DIGITS: Final = 20  # a number is always as long, and so is written over in place
 
 
@@ -159,10 +164,7 @@ class Reserve:
         self.path = beside(database, ".reserve")
 
     def make(self) -> bool:
-        """Set the reserve aside, and tell whether there is room for it and as much again.
-
-        The second half keeps a full disk from changing its state with every reserve made.
-        """
+        """Set the reserve aside, and tell whether there is room for it and a little more."""
         try:
             descriptor = open_private(self.path, os.O_RDWR)
         except StoreError:
@@ -170,7 +172,7 @@ class Reserve:
         try:
             os.posix_fallocate(descriptor, 0, RESERVE_BYTES)
             disk = os.fstatvfs(descriptor)
-            made = disk.f_bavail * disk.f_frsize >= RESERVE_BYTES
+            made = disk.f_bavail * disk.f_frsize >= _SLACK_BYTES
         except OSError:
             made = False
         finally:

@@ -1,0 +1,39 @@
+# Bare `make` says what there is. Each target does all of its own set-up first (tools/setup), which
+# brings what is missing and is done at once when nothing is.
+
+.DEFAULT_GOAL := help
+.PHONY: help run check test
+
+help:
+	@echo 'xmpprelay: a microblog that stays up when the service behind it goes down.'
+	@echo
+	@echo '  make run      try it: a private server, three people, a tour in this terminal'
+	@echo '  make test     every check and every test (some minutes)'
+	@echo '  make check    the quick part: lint, types, layers, unit tests (under a minute)'
+	@echo
+	@echo 'Each sets itself up on Debian or Ubuntu; git, make and Python 3.11 are enough.'
+	@echo 'make run ARGS=--tour-only plays the tour and ends; ARGS="--data-dir DIR" keeps the data.'
+
+# They read the source and run none of it.
+define read_only_checks
+.venv/bin/ruff check .
+.venv/bin/ruff format --check .
+.venv/bin/mypy
+.venv/bin/lint-imports --no-logo
+endef
+
+# Without a terminal nobody could end it or log in: the tour only.
+run:
+	@tools/setup run
+	@if [ -t 0 ] && [ -t 1 ]; then tour=; else tour=--tour-only; fi; \
+	exec .venv/bin/xmpprelay quickstart $$tour $(ARGS)
+
+check:
+	@tools/setup check
+	$(read_only_checks)
+	.venv/bin/python -m pytest -q tests/unit
+
+test:
+	@tools/setup test
+	$(read_only_checks)
+	.venv/bin/python -m pytest $(ARGS)

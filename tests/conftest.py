@@ -1,0 +1,53 @@
+"""Fixtures for all tests: private servers, and people on them.
+
+A server is kept, and its folder named at the end of the run, if a test failed and XMPPRELAY_KEEP=1.
+"""
+
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+import pytest_asyncio
+
+from tests.servers import Account, new_account
+from xmpprelay.quickstart.prosody import Prosody
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def _session_prosody(request: pytest.FixtureRequest) -> AsyncIterator[Prosody]:
+    async with Prosody() as server:
+        yield server
+        keep_after_failure(server, request)
+
+
+@pytest.fixture
+def prosody(_session_prosody: Prosody) -> Prosody:
+    """The server that most tests share. Each uses accounts of its own (`new_account`)."""
+    return _session_prosody
+
+
+@pytest.fixture
+async def fresh_prosody(request: pytest.FixtureRequest) -> AsyncIterator[Prosody]:
+    """A server for this test alone, to be stopped, killed or paused at will."""
+    async with Prosody() as server:
+        yield server
+        keep_after_failure(server, request)
+
+
+@pytest.fixture
+def account(prosody: Prosody) -> Callable[[str], Awaitable[Account]]:
+    """Makes people on the shared server: `alice = await account("alice")`."""
+
+    async def make(name: str) -> Account:
+        return await new_account(prosody, name)
+
+    return make
+
+
+def keep_after_failure(server: Prosody, request: pytest.FixtureRequest) -> None:
+    """Saves a server's folder from being removed, if somebody wants to look at it."""
+    if os.environ.get("XMPPRELAY_KEEP") == "1" and request.session.testsfailed:
+        server.keep = True
+        reporter = request.config.pluginmanager.get_plugin("terminalreporter")
+        if reporter is not None:
+            reporter.write_line(f"\nKept for you: {server.folder}")

@@ -1,0 +1,414 @@
+"""What belongs to SQLite's files: lock, permissions, damage, a disk without room."""
+
+# ruff: noqa: ASYNC240 - files are what these tests are about, and nobody else uses the loop
+
+import asyncio
+import os
+import re
+import shutil
+import sqlite3
+import stat
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine
+from structlog.testing import capture_logs
+
+from tests.contract.store_world import (
+    Clock,
+    Opened,
+    count_posts,
+    damage,
+    fill,
+    on,
+    people,
+    post_row,
+    tables,
+    texts,
+)
+from xmpprelay.core.model import Appended
+from xmpprelay.errors import JournalFull, StoreCorrupt, StoreError, StoreLocked
+from xmpprelay.store import queries
+from xmpprelay.store.database import Database
+from xmpprelay.store.operations import SettingRow, append_post, set_setting
+from xmpprelay.store.schema import metadata
+from xmpprelay.store.writer import Transaction, operation
+
+# --- opening -------------------------------------------------------------------------------------
+
+
+async def test_a_new_database_has_an_epoch_and_private_files(opened: Opened, path: Path) -> None:
+    async with opened() as db:
+        await fill(db, 1)
+        assert re.fullmatch("[0-9a-hjkmnp-tv-z]{6}", db.epoch)
+        files = {each.name: stat.S_IMODE(each.stat().st_mode) for each in path.parent.iterdir()}
+        assert files == dict.fromkeys(
+            [f"relay.db{end}" for end in ("", "-shm", "-wal", ".lock", ".number", ".reserve")],
+            0o600,
+        )
+    assert {each.name for each in path.parent.iterdir()} == {
+        "relay.db",
+        "relay.db.lock",
+        "relay.db.number",
+    }
+
+
+async def test_two_databases_have_two_epochs(opened: Opened, tmp_path: Path) -> None:
+    async with opened() as one, opened(on(tmp_path / "other.db")) as other:
+        assert one.epoch != other.epoch
+
+
+async def test_a_commit_is_on_the_disk(opened: Opened) -> None:
+    @operation(grows=False)
+    def pragmas(tx: Transaction, rows: list[str]) -> list[object]:
+        return [tx.conn.exec_driver_sql(f"PRAGMA {row}").scalar_one() for row in rows]
+
+    async with opened() as db:
+        names = ("journal_mode", "synchronous", "foreign_keys")
+        found = await asyncio.gather(*(db.submit(pragmas, name) for name in names))
+    assert found == ["wal", 2, 1], "2 is FULL"
+
+
+async def test_the_tables_are_what_the_code_says(opened: Opened, path: Path) -> None:
+    async with opened():
+        pass
+    declared = path.with_name("declared.db")
+    engine = create_engine(on(declared))
+    metadata.create_all(engine)
+    engine.dispose()
+    migrated = tables(path)
+    assert migrated.pop("alembic_version")
+    assert migrated == tables(declared)
+
+
+async def test_a_relative_url_and_a_link_are_the_same_database(
+    opened: Opened, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(path.parent)
+    path.with_name("link.db").symlink_to(path)
+    async with opened() as db:
+        await fill(db, 3)
+        with pytest.raises(StoreLocked):
+            await Database.open("sqlite:///link.db", now=Clock().now)
+    async with opened("sqlite:///relay.db") as db:
+        assert await count_posts(db) == 3
+    async with opened("sqlite:///link.db", readonly=True) as db:
+        assert await count_posts(db) == 3
+
+
+@pytest.mark.parametrize(
+    "url", ["postgresql://localhost/relay", "sqlite://", "sqlite:///:memory:", "relay.db"]
+)
+async def test_a_url_that_is_none_is_refused(url: str) -> None:
+    with pytest.raises(StoreError, match="sqlite:////var/lib/xmpprelay/relay"):
+        await Database.open(url, now=Clock().now)
+
+
+async def test_a_second_instance_is_refused_until_the_first_has_ended(opened: Opened) -> None:
+    async with opened():
+        with pytest.raises(StoreLocked, match=rf"process {os.getpid()}\b.*stop it"):
+            async with opened():
+                pass
+        with pytest.raises(StoreLocked):
+            async with opened():
+                pytest.fail("the refused one has taken the lock away")
+    async with opened():
+        pass
+
+
+async def test_a_reader_looks_beside_a_writer_and_changes_nothing(opened: Opened) -> None:
+    async with opened() as db:
+        await fill(db, 2)
+        async with opened(readonly=True) as reader:
+            assert (reader.epoch, reader.next_number) == (db.epoch, 3)
+            await fill(db, 1, "later")
+            assert await count_posts(reader) == 3
+            with pytest.raises(StoreError, match="reading only"):
+                await reader.write(append_post, post_row(1))
+
+
+async def test_a_reader_needs_a_database(opened: Opened, path: Path) -> None:
+    with pytest.raises(StoreError, match=f"no database at {path}"):
+        async with opened(readonly=True):
+            pass
+    assert list(path.parent.iterdir()) == []
+
+
+# --- folders that cannot be used -----------------------------------------------------------------
+
+
+async def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=f"no folder {tmp_path}/gone: make it"):
+        await Database.open(on(tmp_path / "gone" / "relay.db"), now=Clock().now)
+
+
+async def test_a_file_in_the_place_of_a_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match=f"no folder {tmp_path}/file"):
+        await Database.open(on(tmp_path / "file" / "relay.db"), now=Clock().now)
+
+
+async def test_a_folder_that_takes_no_files_is_named() -> None:
+    with pytest.raises(StoreError, match="/proc"):  # not even from root
+        await Database.open("sqlite:////proc/relay.db", now=Clock().now)
+
+
+@pytest.mark.parametrize("mode", [0o555, 0o000])
+async def test_somebody_elses_folder_is_named(tmp_path: Path, mode: int) -> None:
+    folder = tmp_path / "closed"
+    folder.mkdir()
+    folder.chmod(mode)
+    parents = {each: each.stat().st_mode for each in tmp_path.parents if each.owner() == "root"}
+    root = os.geteuid() == 0
+    if root:  # to whom no folder is closed: be nobody for a moment
+        for each in (tmp_path, *tmp_path.parents):
+            each.chmod(each.stat().st_mode | 0o011)
+        os.seteuid(65534)
+    try:
+        with pytest.raises(StoreError, match=f"{folder}.*(owner|user)"):
+            await Database.open(on(folder / "relay.db"), now=Clock().now)
+    finally:
+        if root:
+            os.seteuid(0)
+            for each, old in parents.items():
+                each.chmod(stat.S_IMODE(old))
+        folder.chmod(0o700)
+
+
+# --- files that cannot be used -------------------------------------------------------------------
+
+
+async def test_a_damaged_file_is_refused_with_the_way_out(opened: Opened, path: Path) -> None:
+    async with opened() as db:
+        await fill(db, 500, "x" * 500)
+    damage(path)
+    with pytest.raises(StoreCorrupt, match="xmpprelay restore FILE"):
+        async with opened():
+            pass
+
+
+async def test_what_is_no_database_is_refused(opened: Opened, path: Path) -> None:
+    path.write_bytes(b"no database" * 1000)
+    with pytest.raises(StoreCorrupt, match="xmpprelay restore FILE"):
+        async with opened():
+            pass
+    assert path.read_bytes() == b"no database" * 1000
+
+
+async def test_another_programs_database_is_left_alone(opened: Opened, path: Path) -> None:
+    with closing(sqlite3.connect(path)) as conn:
+        conn.execute("CREATE TABLE recipe (name TEXT)")
+    for readonly in (False, True):
+        with pytest.raises(StoreError, match="another program's"):
+            async with opened(readonly=readonly):
+                pass
+    assert set(tables(path)) == {"recipe"}
+
+
+async def test_damage_met_by_a_read_ends_the_writing(opened: Opened, path: Path) -> None:
+    async with opened() as db:
+        await fill(db, 500, "x" * 500)
+    async with opened() as db:
+        damage(path)
+        with pytest.raises(StoreCorrupt, match="xmpprelay restore FILE"):
+            await db.read(lambda c: queries.recent_posts(c, 500))
+        await db.failed.wait()
+        with pytest.raises(StoreCorrupt):
+            await db.write(append_post, post_row(1))
+        assert isinstance(db.failure, StoreCorrupt)
+
+
+async def test_damage_met_by_a_write_fails_all_who_wait(opened: Opened, path: Path) -> None:
+    @operation(grows=False)
+    def read_all(tx: Transaction, rows: list[str]) -> list[None]:
+        tx.conn.exec_driver_sql("PRAGMA shrink_memory")  # what the check at the start has read
+        queries.recent_posts(tx.conn, 500)
+        return [None] * len(rows)
+
+    async with opened() as db:
+        await fill(db, 500, "x" * 500)
+    async with opened() as db:
+        damage(path)
+        waiting = [
+            db.submit(append_post, post_row(1, "before")),
+            db.submit(read_all, ""),
+            db.submit(append_post, post_row(1, "after")),
+        ]
+        outcome = await asyncio.gather(*waiting, return_exceptions=True)
+        assert [type(each) for each in outcome] == [StoreCorrupt] * 3
+        await db.failed.wait()
+        assert db.next_number == 501
+
+
+async def test_a_locked_file_is_no_damage(opened: Opened, path: Path) -> None:
+    """Somebody has the file open in the sqlite3 shell, in a transaction."""
+    async with opened() as db:
+        await fill(db, 1)
+
+        @operation(grows=False)
+        def impatient(tx: Transaction, rows: list[str]) -> list[None]:
+            tx.conn.exec_driver_sql("PRAGMA busy_timeout=1")
+            return [None] * len(rows)
+
+        await db.write(impatient, "")
+        with closing(sqlite3.connect(path, isolation_level=None)) as shell:
+            shell.execute("BEGIN IMMEDIATE")
+            with pytest.raises(StoreError, match="locked"):
+                await db.write(append_post, post_row(1, "meanwhile"))
+            assert not db.failed.is_set()
+        await db.write(append_post, post_row(1, "afterwards"))
+        assert await texts(db) == ["hello 0", "afterwards"]
+
+
+# --- a full disk ---------------------------------------------------------------------------------
+
+
+@operation(grows=False)
+def limit_pages(tx: Transaction, rows: Sequence[int]) -> list[None]:
+    """Lets the file hold so many pages more; without root, the way to a full disk."""
+    for more in rows:
+        now = tx.conn.exec_driver_sql("PRAGMA page_count").scalar_one()
+        tx.conn.exec_driver_sql(f"PRAGMA max_page_count={now + more}")
+    return [None] * len(rows)
+
+
+async def post_until_full(db: Database) -> list[int]:
+    """Posts until there is no room; gives the numbers with a receipt."""
+    numbers: list[int] = []
+    while True:
+        try:
+            made = await db.write(append_post, post_row(1, "x" * 2000))
+        except JournalFull as full:
+            assert "make room" in full.sentence
+            return numbers
+        numbers.append(made.post.number)
+
+
+async def test_a_full_disk_refuses_posts_and_recovers(
+    opened: Opened, path: Path, clock: Clock
+) -> None:
+    reserve = path.with_name("relay.db.reserve")
+    async with opened() as db:
+        await fill(db, 1)
+        assert reserve.stat().st_blocks * 512 >= 1 << 20, "really allocated"
+        await db.write(limit_pages, 20)
+        with capture_logs() as logs:
+            numbers = await post_until_full(db)
+            assert numbers == list(range(2, numbers[-1] + 1))
+            assert db.full
+            assert not reserve.exists()
+            commits = db.commits
+            for _ in range(3):  # at once, without asking the disk
+                with pytest.raises(JournalFull):
+                    await db.write(append_post, post_row(1, "small"))
+            assert db.commits == commits
+            await db.write(set_setting, SettingRow(1, "ids", "on"))
+            assert await count_posts(db) == numbers[-1]
+            await db.write(limit_pages, 1000)
+            with pytest.raises(JournalFull):
+                await db.write(append_post, post_row(1, "too soon"))
+            clock.pass_s(1)
+            made = await db.write(append_post, post_row(1, "room again"))
+        assert made.post.number == numbers[-1] + 1, "no number was lost"
+        assert not db.full
+        assert not db.failed.is_set()
+        assert reserve.exists()
+        events = [each["event"] for each in logs]
+        assert events == ["store.full", "store.room_again"]
+
+
+async def test_on_a_full_disk_the_others_of_a_batch_go_on(opened: Opened) -> None:
+    async with opened() as db:
+        await fill(db, 1)
+        await db.write(limit_pages, 2)
+        before = db.commits
+        outcome = await asyncio.gather(
+            db.submit(set_setting, SettingRow(1, "ids", "on")),
+            db.submit(append_post, post_row(1, "x" * 50_000)),
+            db.submit(set_setting, SettingRow(1, "catchup", "5")),
+            return_exceptions=True,
+        )
+        assert [type(each) for each in outcome] == [type(None), JournalFull, type(None)]
+        assert await db.read(lambda c: queries.settings_of(c, 1)) == {"ids": "on", "catchup": "5"}
+        assert db.commits == before + 1
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 8 MiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = shutil.which("mount")
+    if os.geteuid() != 0 or mount is None:
+        pytest.skip("only root can mount a file system")
+    mounted = subprocess.run(
+        [mount, "-t", "tmpfs", "-o", "size=8m", "tmpfs", folder], capture_output=True, check=False
+    )
+    if mounted.returncode != 0:
+        pytest.skip(f"root may not mount here: {mounted.stderr.decode().strip()}")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+@pytest.mark.parametrize("together", [1, 50])
+async def test_a_disk_that_is_really_full(
+    opened: Opened, small_disk: Path, clock: Clock, together: int
+) -> None:
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(bytes(1 << 20))
+    url = on(small_disk / "relay.db")
+    receipted: set[str] = set()
+    async with opened(url) as db:
+        [alice] = await people(db, "alice")
+
+        async def post_some(text: str) -> bool:
+            rows = [post_row(alice, f"{text} {n} " + "x" * 1000) for n in range(together)]
+            waiting = [asyncio.ensure_future(db.write(append_post, row)) for row in rows]
+            made = await asyncio.gather(*waiting, return_exceptions=True)
+            posted = [each.post.text for each in made if not isinstance(each, Exception)]
+            receipted.update(posted)
+            assert all(isinstance(each, Appended | JournalFull) for each in made)
+            return len(posted) == together
+
+        for filling in range(2):
+            count = 0
+            while await post_some(f"{filling} {count}"):
+                count += 1
+                assert count < 8192, "the disk never fills"
+            assert db.full
+            for n in range(50):  # these need no new room, and the reserve gives them some
+                await db.write(set_setting, SettingRow(alice, "catchup", f"{filling} {n}"))
+            clock.pass_s(1)
+            assert not await post_some("still no room")
+            assert await count_posts(db) == len(receipted)
+            if filling == 0:
+                ballast.unlink()
+                clock.pass_s(1)
+                assert await post_some(f"room again {filling}")
+                assert not db.full
+        assert not db.failed.is_set()
+    async with opened(url) as db:
+        assert set(await texts(db)) == receipted
+        assert await db.read(lambda c: queries.settings_of(c, alice)) == {"catchup": "1 49"}
+
+
+async def test_a_disk_that_is_full_at_the_start(
+    opened: Opened, small_disk: Path, clock: Clock
+) -> None:
+    url = on(small_disk / "relay.db")
+    async with opened(url) as db:
+        await fill(db, 3)
+    ballast = small_disk / "ballast"
+    free = shutil.disk_usage(small_disk).free
+    ballast.write_bytes(bytes(free - (512 << 10)))  # what is left is less than the reserve
+    async with opened(url) as db:
+        assert db.full
+        assert await count_posts(db) == 3
+        with pytest.raises(JournalFull):
+            await db.write(append_post, post_row(1, "no"))
+        ballast.unlink()
+        clock.pass_s(1)
+        assert (await db.write(append_post, post_row(1, "yes"))).post.number == 4

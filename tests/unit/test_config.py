@@ -1,0 +1,584 @@
+"""The configuration: every kind of mistake, all at once, and no secret in any of them."""
+
+import copy
+import dataclasses
+import tomllib
+from pathlib import Path
+
+import pytest
+import slixmpp
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from xmpprelay.config import (
+    Config,
+    Secret,
+    Store,
+    Xmpp,
+    load,
+    markdown,
+    sample,
+    warnings,
+)
+from xmpprelay.config.addresses import bare_jid
+from xmpprelay.config.options import OPTIONS, TABLES
+from xmpprelay.errors import ConfigError
+
+HERE = Path(__file__).resolve().parents[2]
+LEAST = '[xmpp]\ndomain = "relay.example.org"\nsecret = "hunter2"\n'
+SECRET_VARIABLE = "XMPPRELAY_SECRET"
+
+
+class Folder:
+    """A folder with a configuration in it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.file = path / "xmpprelay.toml"
+
+    def load(self, text: str, **environ: str) -> Config:
+        self.file.write_text(text, encoding="utf-8")
+        return load(self.file, environ)
+
+    def problems(self, text: str, **environ: str) -> tuple[str, ...]:
+        with pytest.raises(ConfigError) as caught:
+            self.load(text, **environ)
+        assert all(problem.isprintable() for problem in caught.value.problems)
+        assert caught.value.sentence.isprintable()
+        return caught.value.problems
+
+    def problem(self, text: str, **environ: str) -> str:
+        (problem,) = self.problems(text, **environ)
+        return problem
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    return Folder(tmp_path)
+
+
+# ---- what is right ----
+
+
+def test_the_least_that_is_needed_gives_everything(folder: Folder) -> None:
+    config = folder.load(LEAST)
+    assert config.xmpp.domain == "relay.example.org"
+    assert config.xmpp.secret.reveal() == "hunter2"
+    assert config.xmpp.local_domains == ("example.org",)
+    assert (config.xmpp.home, config.xmpp.host, config.xmpp.port) == ("home", "127.0.0.1", 5347)
+    assert config.store.path == Path("/var/lib/xmpprelay/relay.db")
+    assert config.store.socket == Path("/var/lib/xmpprelay/relay.db.sock")
+    assert config.registration.policy == "register"
+    limits = config.limits
+    assert (limits.posts_per_second, limits.burst, limits.posts_per_hour) == (1.0, 5, 300)
+    assert (limits.max_chars, limits.follows) == (2000, 2000)
+    assert (config.log.level, config.log.format) == ("info", "auto")
+    assert config.contact.abuse == ()
+    assert config.source == folder.file
+
+
+def test_everything_may_be_given(folder: Folder) -> None:
+    config = folder.load(
+        """
+        [xmpp]
+        domain = "Relay.Example.ORG."
+        secret = "hunter2"
+        home = "news"
+        admins = ["Alice@Example.net"]
+        local_domains = ["example.net", "bücher.example"]
+        host = "::1"
+        port = 5348
+        [store]
+        url = "sqlite:////srv/relay.db"
+        [contact]
+        abuse = ["mailto:abuse@example.org", "xmpp:abuse@example.org", "https://example.org/a"]
+        [registration]
+        policy = "closed"
+        reserved = ["News*", "mayor"]
+        [limits]
+        posts_per_second = 2
+        burst = 7
+        posts_per_hour = 400
+        max_chars = 500
+        follows = 10
+        [log]
+        level = "debug"
+        format = "json"
+        """
+    )
+    assert config.xmpp == Xmpp(
+        domain="relay.example.org",
+        secret=Secret("hunter2"),
+        home="news",
+        admins=("alice@example.net",),
+        local_domains=("example.net", "bücher.example"),
+        host="::1",
+        port=5348,
+    )
+    assert config.store.path == Path("/srv/relay.db")
+    assert len(config.contact.abuse) == 3
+    assert (config.registration.policy, config.registration.reserved) == (
+        "closed",
+        ("news*", "mayor"),
+    )
+    assert dataclasses.astuple(config.limits) == (2.0, 7, 400, 500, 10)
+    assert dataclasses.astuple(config.log) == ("debug", "json")
+
+
+def test_the_result_is_plain_and_frozen(folder: Folder) -> None:
+    config = folder.load(LEAST)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.xmpp.port = 1  # type: ignore[misc]
+    assert not hasattr(config, "model_dump")
+    assert dataclasses.replace(config.xmpp, port=1).port == 1
+
+
+def test_made_in_code_the_server_is_known_as_well() -> None:
+    assert Xmpp(domain="relay.localhost").local_domains == ("localhost",)
+    assert Xmpp(domain="relay", local_domains=("a.org",)).local_domains == ("a.org",)
+
+
+def test_a_byte_order_mark_and_crlf_do_no_harm(folder: Folder) -> None:
+    assert folder.load("\ufeff" + LEAST.replace("\n", "\r\n")).xmpp.port == 5347
+
+
+# ---- domains and JIDs ----
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Alice@Example.ORG.", "alice@example.org"),
+        ("Straße@bücher.example", "strasse@bücher.example"),
+        ("a\u00adb@example.org", "ab@example.org"),
+        ("\u212bngström@example.org", "ångström@example.org"),
+    ],
+)
+def test_a_jid_is_prepared_as_xmpp_prepares_it(text: str, expected: str) -> None:
+    assert bare_jid(text) == expected == slixmpp.JID(text).bare
+
+
+def test_a_domain_in_ascii_form_is_written_out() -> None:
+    assert bare_jid("alice@xn--bcher-kva.example") == "alice@bücher.example"
+
+
+chars = st.sampled_from("aZ0-._@ßİſ\u00ad\u212b\u0131\u05d0\u0627\u1e9e\u3002\uff21\uff0e😀/ ")
+parts = st.text(st.characters() | chars, min_size=1, max_size=4)
+
+
+@settings(max_examples=1000)
+@given(st.builds("{}@{}.org".format, parts, parts))
+def test_what_passes_is_the_jid_of_its_stanzas(text: str) -> None:
+    try:
+        prepared = bare_jid(text)
+    except ValueError:
+        return
+    assert slixmpp.JID(text).bare == prepared
+    assert bare_jid(prepared) == prepared
+
+
+# ---- single values ----
+
+
+@pytest.mark.parametrize(
+    ("table", "line", "reason"),
+    [
+        ("xmpp", "home = 5", "5 is not allowed"),
+        ("xmpp", 'home = "a b"', '"a b" cannot be the part before the @'),
+        ("xmpp", 'home = ""', "empty"),
+        ("xmpp", "admins = 'alice@example.org'", '"alice@example.org" is not allowed'),
+        ("xmpp", "admins = ['alice@example.org', 'bob']", 'item 2: "bob" is not a bare JID'),
+        ("xmpp", "admins = ['alice@example.org/phone']", "has a resource"),
+        ("xmpp", "admins = ['@example.org']", "is not a bare JID"),
+        ("xmpp", "admins = ['a b@example.org']", "is not a bare JID"),
+        ("xmpp", "admins = ['alice@exa mple.org']", "is not a bare JID"),
+        ("xmpp", "admins = [3]", "item 1: 3 is not allowed"),
+        (
+            "xmpp",
+            "admins = ['carol@other.org']",
+            "is of another server; give people of example.org",
+        ),
+        ("xmpp", "local_domains = ['relay.example.org']", "is the component's own domain"),
+        ("xmpp", "local_domains = ['a.org', '-']", 'item 2: "-" is not a domain name'),
+        ("xmpp", "host = 'a host'", "is neither a host name nor an IP address"),
+        ("xmpp", "port = 0", "0 is not allowed; give a whole number from 1 to 65535"),
+        ("xmpp", "port = 65536", "65536 is not allowed"),
+        ("xmpp", 'port = "5347"', '"5347" is not allowed'),
+        ("xmpp", "port = true", "true is not allowed"),
+        ("xmpp", "port = 5347.0", "5347.0 is not allowed"),
+        ("store", 'url = "sqlite:///relay.db"', "is not the URL of an SQLite file"),
+        ("store", 'url = "sqlite:////"', "is not the URL of an SQLite file"),
+        ("store", 'url = "sqlite:////relay/"', "is not the URL of an SQLite file"),
+        ("store", 'url = "sqlite:////a?mode=ro"', "is not the URL of an SQLite file"),
+        ("store", 'url = "sqlite://"', "is not the URL of an SQLite file"),
+        ("store", 'url = "/var/lib/relay.db"', "is not the URL of an SQLite file"),
+        ("store", 'url = "postgresql://u:hunter2@db/relay"', "PostgreSQL, which a later version"),
+        ("store", 'url = "postgres://db/relay"', "PostgreSQL, which a later version"),
+        ("contact", 'abuse = ["abuse@example.org"]', "is not an address of the form mailto:"),
+        ("contact", 'admin = ["http://example.org"]', "is not an address of the form"),
+        ("contact", 'sales = ["mailto:"]', "is not an address of the form"),
+        ("contact", 'support = "mailto:a@b"', '"mailto:a@b" is not allowed; give a list'),
+        ("registration", 'policy = "open"', "comes with a later version; give register or closed"),
+        ("registration", 'policy = "shut"', '"shut" is not allowed; give register or closed'),
+        ("registration", "policy = ['closed']", "a list is not allowed"),
+        ("registration", 'reserved = ["a b"]', "can match no handle"),
+        ("registration", 'reserved = [""]', "item 1: empty"),
+        ("limits", "posts_per_second = 0", "0 is not allowed; give a number above 0"),
+        ("limits", "posts_per_second = -1.5", "-1.5 is not allowed"),
+        ("limits", "posts_per_second = nan", "nan is not allowed"),
+        ("limits", "posts_per_second = inf", "inf is not allowed"),
+        ("limits", "burst = 0", "0 is not allowed"),
+        ("limits", "burst = 1.5", "1.5 is not allowed"),
+        ("limits", "posts_per_hour = 0", "0 is not allowed"),
+        ("limits", "max_chars = 8001", "8001 is not allowed"),
+        ("limits", f"max_chars = {10**40}", "so large a number is not allowed"),
+        ("limits", "follows = 1979-05-27", "a date or time is not allowed"),
+        ("limits", "follows = {}", "a table is not allowed"),
+        ("log", 'level = "loud"', '"loud" is not allowed; give debug, info, warning or error'),
+        ("log", 'format = "xml"', "give auto, json or console"),
+        ("log", 'format = "a\\u001b[31m\\nb"', '"a\\x1b[31m\\nb" is not allowed'),
+    ],
+)
+def test_a_wrong_value_is_told_with_its_key_and_what_is_allowed(
+    folder: Folder, table: str, line: str, reason: str
+) -> None:
+    text = LEAST + line if table == "xmpp" else f"{LEAST}[{table}]\n{line}"
+    problem = folder.problem(text + "\n")
+    assert problem.startswith(f"{table}.{line.split()[0]}")
+    assert reason in problem
+    assert "hunter2" not in problem
+
+
+NO_DOMAINS = """
+    http://a.org  a..org  .org  a_b.org  -a.org  192.0.2.1  a.org/x  a.org:5347  alice@example.org
+""".split()  # noqa: SIM905 - easier to read
+
+
+@pytest.mark.parametrize("domain", ["", " ", "a b", "a" * 64 + ".org", "abc." * 64, *NO_DOMAINS])
+def test_what_is_no_domain_is_told(folder: Folder, domain: str) -> None:
+    problem = folder.problem(LEAST.replace("relay.example.org", domain))
+    assert problem.startswith("xmpp.domain: ")
+    assert problem.endswith("; give a domain name such as relay.example.org")
+
+
+def test_a_long_wrong_value_is_cut(folder: Folder) -> None:
+    assert len(folder.problem(LEAST + f'[log]\nlevel = "{"x" * 5000}"')) < 200
+
+
+def test_a_domain_without_one_above_it_needs_the_servers(folder: Folder) -> None:
+    text = LEAST.replace("relay.example.org", "relay")
+    assert folder.problem(text).startswith("xmpp.local_domains: missing; relay has no domain above")
+    assert folder.load(text + 'local_domains = ["example.org"]').xmpp.domain == "relay"
+
+
+# ---- names ----
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("[limits]\nbrust = 3", "limits.brust: there is no such option; the nearest is burst"),
+        ("[limts]\nburst = 3", "limts: there is no such table; the nearest is limits"),
+        ("[Limits]\nburst = 3", "Limits: there is no such table; the nearest is limits"),
+        ("[zzz]", "zzz: there is no such table; there are xmpp, store, contact"),
+        ("[log]\nzzz = 1", "log.zzz: there is no such option; there are level, format"),
+        ("[log]\nburst = 1", "log.burst: this option belongs into the table [limits]"),
+        ("[[log]]\nlevel = 'info'", "log: a list is given, but this is a table: [log]"),
+        ("[web]\nlisten = 'x'", "web: this table comes with a later version"),
+        ("[primary]", "primary: this table comes with a later version"),
+        ("[feeds]", "feeds: this table comes with a later version"),
+        ("[retention]", "retention: this table comes with a later version"),
+        ("[store]\nkey_file = '/k'", "store.key_file: this option comes with a later version"),
+        ('[store]\n"a\\nb" = 1', "store.a\\nb: there is no such option"),
+    ],
+)
+def test_what_nobody_knows_is_told_with_what_is_known(
+    folder: Folder, text: str, expected: str
+) -> None:
+    assert folder.problem(LEAST + text).startswith(expected)
+
+
+def test_an_option_outside_of_any_table_is_sent_home(folder: Folder) -> None:
+    problems = folder.problems("burst = 3\nlog = 1\n" + LEAST)
+    assert problems == (
+        "burst: this option belongs into the table [limits]; move it there",
+        "log: 1 is given, but this is a table: [log]",
+    )
+
+
+def test_all_mistakes_are_told_at_once_in_the_order_of_the_file(folder: Folder) -> None:
+    problems = folder.problems(
+        """
+        [limits]
+        burst = 0
+        brust = 3
+        [xmpp]
+        port = 0
+        admins = ["bob", 3]
+        [web]
+        [log]
+        level = "loud"
+        """
+    )
+    assert [problem.partition(":")[0] for problem in problems] == [
+        "limits.burst",
+        "limits.brust",
+        "xmpp.port",
+        "xmpp.admins, item 1",
+        "xmpp.admins, item 2",
+        "xmpp.domain",
+        "xmpp.secret_file",
+        "web",
+        "log.level",
+    ]
+
+
+def test_the_headline_counts(folder: Folder) -> None:
+    with pytest.raises(ConfigError, match=r"xmpprelay\.toml has a mistake"):
+        folder.load(LEAST + "port = 0")
+    with pytest.raises(ConfigError, match=r"xmpprelay\.toml has 2 mistakes"):
+        folder.load(LEAST + "port = 0\nhome = 1")
+
+
+def test_an_empty_file_misses_two_things(folder: Folder) -> None:
+    domain, secret = folder.problems("")
+    assert domain == "xmpp.domain: missing; give a domain name such as relay.example.org"
+    assert secret.startswith("xmpp.secret_file: there is no secret; name its file here")
+
+
+# ---- the file ----
+
+
+def test_a_missing_file_is_told_with_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"There is no file .*`xmpprelay config sample`"):
+        load(tmp_path / "nothing.toml", {})
+
+
+def test_a_folder_is_no_file(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"cannot be read \(Is a directory\)"):
+        load(tmp_path, {})
+
+
+def test_what_is_no_toml_is_told_with_its_line(folder: Folder) -> None:
+    problem = folder.problem(LEAST + "port 5347\n")
+    assert problem.startswith("file: ")
+    assert "line 4" in problem
+
+
+def test_what_is_no_text_is_told_with_its_line(folder: Folder) -> None:
+    folder.file.write_bytes(LEAST.encode() + b'home = "\xff"\n')
+    with pytest.raises(ConfigError) as caught:
+        load(folder.file, {})
+    assert caught.value.problems == ("file: there is something that is no UTF-8 text in line 4",)
+
+
+@pytest.mark.parametrize("text", [f"a = {'9' * 5000}", f"a = {'[' * 5000}"])
+def test_values_too_large_to_be_read_are_told(folder: Folder, text: str) -> None:
+    assert folder.problem(text).startswith("file: ")
+
+
+def test_a_file_that_is_far_too_large_is_not_read(folder: Folder) -> None:
+    with pytest.raises(ConfigError, match="far too large"):
+        folder.load("#" * 2_000_000)
+
+
+lines = st.sampled_from(
+    [*[f"[{name}]" for name in [*TABLES, "web", "zz"]], "[[log]]"]
+    + [f"{key} = {value}" for table in OPTIONS.values() for key in table for value in ("1", '"a"')]
+    + ["a.b = 1", "x", "= 3", '"" = 1', "port = [1, [2]]", "burst = {a = 1}", "# comment"]
+)
+
+
+@given(st.lists(lines).map("\n".join) | st.text(max_size=50))
+def test_whatever_the_file_is_one_gets_a_configuration_or_its_mistakes(
+    tmp_path_factory: pytest.TempPathFactory, text: str
+) -> None:
+    file = tmp_path_factory.getbasetemp() / "any.toml"
+    file.write_bytes(text.encode("utf-8", "surrogatepass"))
+    problems: tuple[str, ...] = ("none",)
+    try:
+        load(file, {})
+    except ConfigError as error:
+        problems = error.problems
+    assert problems
+    assert all(problem.isprintable() for problem in problems)
+
+
+# ---- the secret ----
+
+NO_SECRET = '[xmpp]\ndomain = "relay.example.org"\n'
+WITH_FILE = NO_SECRET + 'secret_file = "secret"\n'
+
+
+def test_the_secret_may_come_from_a_file_beside_the_configuration(folder: Folder) -> None:
+    (folder.path / "secret").write_text("hunter2\n")
+    config = folder.load(WITH_FILE)
+    assert config.xmpp.secret.reveal() == "hunter2"
+    assert config.xmpp.secret_file == str(folder.path / "secret")
+
+
+def test_the_secret_may_come_from_a_file_elsewhere(folder: Folder, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "else"
+    elsewhere.write_text("hunter2")
+    config = folder.load(NO_SECRET + f'secret_file = "{elsewhere}"')
+    assert config.xmpp.secret.reveal() == "hunter2"
+
+
+def test_the_secret_may_come_from_the_environment(folder: Folder) -> None:
+    config = folder.load(NO_SECRET, XMPPRELAY_SECRET=" hunter2\n")
+    assert config.xmpp.secret.reveal() == "hunter2"
+    assert folder.load(NO_SECRET + "secret_file = ''", XMPPRELAY_SECRET="x").xmpp.secret
+
+
+@pytest.mark.parametrize(
+    ("text", "environ", "expected"),
+    [
+        (NO_SECRET, "", "xmpp.secret_file: there is no secret ($XMPPRELAY_SECRET is empty)"),
+        (NO_SECRET, " \n", "xmpp.secret_file: there is no secret ($XMPPRELAY_SECRET is empty)"),
+        (NO_SECRET, None, "xmpp.secret_file: there is no secret; name its file here"),
+        (NO_SECRET + 'secret_file = ""', None, "xmpp.secret_file: there is no secret"),
+        (NO_SECRET + 'secret = ""', None, "xmpp.secret: empty"),
+        (NO_SECRET + 'secret = "  "', None, "xmpp.secret: empty"),
+        (NO_SECRET + "secret = 1234567", None, "xmpp.secret: a number is not allowed"),
+        (NO_SECRET + 'secret = "hunter2\\nx"', None, "xmpp.secret: what is given has a line"),
+        (LEAST, "x", "xmpp.secret: secret and $XMPPRELAY_SECRET are given; leave all of them out"),
+        (WITH_FILE, "x", "xmpp.secret_file: secret_file and $XMPPRELAY_SECRET are given"),
+        (WITH_FILE + 'secret = "hunter2"', "x", "xmpp.secret: secret and secret_file and $XMPP"),
+        (WITH_FILE + 'secret = "hunter2"', None, "xmpp.secret: secret and secret_file are given"),
+        (NO_SECRET, "hunter2\x1b[0m", "xmpp.secret: $XMPPRELAY_SECRET has a line break or another"),
+        (NO_SECRET + "secret_file = 3", None, "xmpp.secret_file: 3 is not allowed"),
+        (NO_SECRET + 'secret_file = "a\\u0000b"', None, "xmpp.secret_file: "),
+    ],
+)
+def test_a_missing_empty_or_doubtful_secret_is_told(
+    folder: Folder, text: str, environ: str | None, expected: str
+) -> None:
+    problem = folder.problem(text, **({} if environ is None else {SECRET_VARIABLE: environ}))
+    assert problem.startswith(expected)
+    assert "hunter2" not in problem
+    assert "1234567" not in problem
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (None, "secret cannot be read (No such file or directory); it must hold the secret"),
+        (b"", "secret is empty; it must hold the secret"),
+        (b" \n\n", "secret is empty"),
+        (b"hunter2\nhunter3\n", "has a line break or another control character"),
+        (b"\xff\xfe", "is no UTF-8 text"),
+        (b"x" * 5000, "cannot be a secret's file"),
+    ],
+)
+def test_a_secret_file_that_holds_no_secret_is_told(
+    folder: Folder, content: bytes | None, expected: str
+) -> None:
+    if content is not None:
+        (folder.path / "secret").write_bytes(content)
+    problem = folder.problem(WITH_FILE)
+    assert problem.startswith("xmpp.secret_file: ")
+    assert expected in problem
+    assert "hunter" not in problem
+
+
+def test_a_secret_under_a_misspelt_name_is_not_shown(folder: Folder) -> None:
+    first, second = folder.problems(NO_SECRET + 'secert = "hunter2"')
+    assert first == "xmpp.secert: there is no such option; the nearest is secret"
+    assert "hunter2" not in second
+
+
+def test_a_secret_is_seen_only_when_revealed(folder: Folder) -> None:
+    config = folder.load(LEAST)
+    secret = config.xmpp.secret
+    shown = [repr(config), str(config), f"{config}", repr(secret), str(secret), f"{secret}"]
+    shown += [str(dataclasses.asdict(config)), repr(copy.deepcopy(config)), f"{[secret]}"]
+    assert "<secret>" in shown[0]
+    assert not any("hunter2" in text for text in shown)
+
+
+def test_no_exception_carries_the_secret(folder: Folder) -> None:
+    with pytest.raises(ConfigError) as caught:
+        folder.load(LEAST.replace("hunter2", "hunter2\\n") + "port = 0")
+    error: BaseException | None = caught.value
+    while error is not None:
+        assert "hunter2" not in repr(error) + str(error)
+        error = error.__context__
+
+
+def test_secrets_are_compared_by_what_they_hold() -> None:
+    assert Secret("ä") == Secret("ä")
+    assert Secret("a") != Secret("b")
+    assert Secret("a") != "a"
+    assert hash(Secret("a")) == hash(Secret("a"))
+    assert Secret("a")
+    assert not Secret("")
+
+
+# ---- warnings ----
+
+
+def test_a_secret_file_that_others_can_read_is_warned_of(folder: Folder) -> None:
+    file = folder.path / "secret"
+    file.write_text("hunter2")
+    text = WITH_FILE + f'[store]\nurl = "sqlite:///{folder.path}/relay.db"'
+    file.chmod(0o640)
+    (warning,) = warnings(folder.load(text))
+    assert warning.startswith(f"{file} holds the secret and others can read it")
+    file.chmod(0o600)
+    assert warnings(folder.load(text)) == []
+
+
+def test_a_configuration_with_the_secret_that_others_can_read_is_warned_of(folder: Folder) -> None:
+    store = f'[store]\nurl = "sqlite:///{folder.path}/relay.db"'
+    config = folder.load(LEAST + store)
+    folder.file.chmod(0o644)
+    assert "holds the secret" in warnings(config)[0]
+    folder.file.chmod(0o600)
+    assert warnings(config) == []
+    config = folder.load(NO_SECRET + store, XMPPRELAY_SECRET="x")
+    folder.file.chmod(0o644)
+    assert warnings(config) == []
+
+
+def test_a_missing_folder_and_an_odd_server_are_warned_of(tmp_path: Path) -> None:
+    config = Config(
+        Xmpp(domain="example.org", secret=Secret("x")),
+        store=Store(f"sqlite:///{tmp_path}/none/relay.db"),
+    )
+    missing, odd = warnings(config)
+    assert missing.startswith(f"store.url: there is no folder {tmp_path}/none")
+    assert odd.startswith('xmpp.local_domains: "org" hardly is a server')
+
+
+# ---- sample and manual ----
+
+
+def test_the_sample_names_the_two_things_to_fill_in(folder: Folder) -> None:
+    problems = folder.problems(sample())
+    assert [problem.partition(":")[0] for problem in problems] == [
+        "xmpp.domain",
+        "xmpp.secret_file",
+    ]
+
+
+def test_the_sample_filled_in_is_the_default(folder: Folder) -> None:
+    (folder.path / "secret").write_text("hunter2")
+    text = sample().replace('domain = ""', 'domain = "relay.example.org"', 1)
+    text = text.replace('secret_file = ""', 'secret_file = "secret"', 1)
+    assert folder.load(text) == folder.load(WITH_FILE)
+
+
+def test_the_sample_has_every_option_with_its_explanation() -> None:
+    given = tomllib.loads(sample())
+    assert set(given) == set(OPTIONS)
+    prose = sample().replace("\n# ", " ")
+    for name, options in OPTIONS.items():
+        assert set(given[name]) | {"secret"} == set(options) | {"secret"}
+        for entry in options.values():
+            assert entry.option.about.replace("`", "") in prose
+            assert f"Allowed: {entry.option.allowed}." in prose
+
+
+def test_the_manual_page_is_up_to_date() -> None:
+    page = (HERE / "docs" / "configuration.md").read_text(encoding="utf-8")
+    assert page == markdown(), "run: xmpprelay config sample --markdown >docs/configuration.md"
