@@ -48,7 +48,7 @@ class ControlError(XmppRelayError):
         self.problems = tuple(problems)
 
 
-class ControlUnavailable(ControlError):  # noqa: N818 - a state, not a fault
+class ControlUnavailable(ControlError):
     """No relay is running on this database."""
 
 

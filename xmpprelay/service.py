@@ -16,7 +16,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -67,11 +67,22 @@ def utc_now() -> datetime:
 
 
 class Service:
-    """One relay. `open` loads everything, `start` connects, `stop` ends it."""
+    """One relay. `open` loads everything, `start` connects, `stop` ends it.
 
-    def __init__(self, config: Config, db: Database) -> None:
+    `now` is the clock that times are stored and compared by, `monotonic` the one that spans are
+    measured with.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        db: Database,
+        now: Callable[[], datetime] = utc_now,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.config = config
         self.db = db
+        self._now = now
         xmpp, limits = config.xmpp, config.limits
         self.graph = Graph(xmpp.local_domains)
         self.delivery = Delivery(self.graph)
@@ -80,7 +91,7 @@ class Service:
             xmpp.domain, xmpp.secret.reveal(), xmpp.host, xmpp.port, xmpp.local_domains[0]
         )
         self.voice = Voice(self.component, self.addresses, self.graph)
-        self.journal = Journal(db, self.graph, self.delivery, self._wake, utc_now)
+        self.journal = Journal(db, self.graph, self.delivery, self._wake, now)
         self.outbox = Outbox(
             self.delivery,
             self.graph,
@@ -89,7 +100,7 @@ class Service:
             Rendering(self.graph, self.addresses, db.epoch),
             store=self._store,
             held=self.journal.held,
-            now=utc_now,
+            now=now,
         )
         self.outbox.tells(self.voice)
         self.people = People(
@@ -99,7 +110,8 @@ class Service:
             self.journal,
             self.voice,
             wake=self._wake,
-            now=utc_now,
+            now=now,
+            monotonic=monotonic,
             open_to_all=config.registration.policy == "register",
             reserved=config.registration.reserved,
             max_follows=limits.follows,
@@ -107,16 +119,17 @@ class Service:
         pace = PostLimits(
             limits.posts_per_second, limits.burst, limits.posts_per_hour, limits.max_chars
         )
-        self.relay = Relay(self.graph, self.journal, pace)
+        self.relay = Relay(self.graph, self.journal, pace, monotonic)
         self.intake = Intake()
         self._doors()
         self.control = ControlServer(config.store.socket, {"people.import": self._import_people})
         self._running: asyncio.Task[None] | None = None
         self._ticking: asyncio.Task[None] | None = None
+        self._minutes = 0
 
     def _doors(self) -> None:
-        commands = Commands(self.people, self.graph)
-        every_day: dict[str, Any] = {"queue": self.intake.put, "wake": self._wake, "now": utc_now}
+        commands = Commands(self.people, self.graph, self.config.xmpp.domain)
+        every_day: dict[str, Any] = {"queue": self.intake.put, "wake": self._wake, "now": self._now}
         messages = Messages(
             self.component,
             self.addresses,
@@ -160,11 +173,16 @@ class Service:
     # Start
 
     @classmethod
-    async def open(cls, config: Config) -> "Service":
+    async def open(
+        cls,
+        config: Config,
+        now: Callable[[], datetime] = utc_now,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> "Service":
         """A relay with all that is stored in memory, not yet connected. Raises StoreError."""
-        db = await Database.open(config.store.url, now=utc_now)
+        db = await Database.open(config.store.url, now=now)
         try:
-            service = cls(config, db)
+            service = cls(config, db, now, monotonic)
             await service._load()
         except BaseException:
             await db.close()
@@ -203,14 +221,17 @@ class Service:
         await self.control.start()
 
     async def _tick(self) -> None:
-        minutes = 0
         while True:
             await asyncio.sleep(TICK_S)
-            minutes += 1
-            self.delivery.tick(utc_now())
-            if minutes % int(DAY_S / TICK_S) == 0:
-                self.delivery.probe_waiting(utc_now())
-            self._wake()
+            self.tick()
+
+    def tick(self) -> None:
+        """A minute has passed."""
+        self._minutes += 1
+        self.delivery.tick(self._now())
+        if self._minutes % int(DAY_S / TICK_S) == 0:
+            self.delivery.probe_waiting(self._now())
+        self._wake()
 
     # Stop
 

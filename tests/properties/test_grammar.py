@@ -124,7 +124,7 @@ def test_never_posted_if_it_looks_like_a_direct_message(text: str, world: World)
 
 @given(LINES, WORLDS, WINDOWS)
 def test_a_colon_is_a_command_or_an_error(text: str, world: World, here: str | None) -> None:
-    line = parse(f":{text}", world, here)
+    line = parse(f":x{text}", world, here)
     assert isinstance(line, Command | Problem)
     if isinstance(line, Command):
         assert line.forced

@@ -580,8 +580,8 @@ class TestForced:
 
     @pytest.mark.parametrize(
         "line",
-        [":", ":)", ":-) hello", ":folow bob", ":the end", ":follow", ":follow the money",
-         ":status quo", ":follow bob\nhi", ":/", "::follow bob", ":find", ":lang barrier",
+        [":", ":folow bob", ":the end", ":follow", ":follow the money",
+         ":status quo", ":follow bob\nhi", "::follow bob", ":find", ":lang barrier",
          ":find a\nb", ":like k3f", ":del old"],
     )  # fmt: skip
     def test_what_does_not_fit_is_an_error_and_never_posted(self, line: str) -> None:
@@ -753,3 +753,8 @@ class TestHelp:
 
     def test_tolerates_how_it_is_typed(self) -> None:
         assert help_verb(" :FOLLOW ", NAMES) == help_verb("follow", NAMES)
+
+
+@pytest.mark.parametrize("text", [":)", ":-) hello", ":/", ":3", "：）"])
+def test_a_face_is_text(text: str) -> None:
+    assert parse(text, WORLD) == Text(text)

@@ -5,8 +5,9 @@ is guessed: where a short line looks like a command and is none, the sender is a
 command that is posted by mistake ("blok bob") cannot be unread. `parse` is total: it has an answer
 for every text and never raises. It expects text that has been through `core.text.clean`.
 
-The first character decides first: `\\` or white space make the message a post, `:` a command, `~` a
-post for the relay only. `/` means nothing: clients take it for themselves.
+The first character decides first: `\\` or white space make the message a post, `:` before a word
+a command (`:)` is text), `~` a post for the relay only. `/` means nothing: clients take it for
+themselves.
 
 A message whose first word is `d`, `dm` or `pm` is never a post (S4.3), not even behind white space,
 which is easily typed by accident, or behind `~`. Only `\\` in front makes it one.
@@ -95,7 +96,10 @@ def parse(text: str, names: Names, here: str | None = None) -> Line:
     if bare.startswith("~"):
         return _relay_only(_from_first_word(bare[1:]), names)
     if bare.startswith((":", "：")):  # the second is what a Chinese or Japanese keyboard gives
-        return _forced(_from_first_word(bare[1:]), names, here)
+        forced = _from_first_word(bare[1:])
+        if not forced or forced[0].isalpha() or forced[0] in ":：":
+            return _forced(forced, names, here)
+        return Text(message)  # a face
     word, _ = _first_word(bare)
     if word in _DIRECT:
         return _direct(bare, Reading(names))

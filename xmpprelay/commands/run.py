@@ -47,11 +47,12 @@ class SenderNames:
 
 
 class Commands:
-    """The commands of one relay."""
+    """The commands of one relay; `domain` is its own."""
 
-    def __init__(self, people: People, graph: Graph) -> None:
+    def __init__(self, people: People, graph: Graph, domain: str) -> None:
         self._people = people
         self._graph = graph
+        self._domain = domain
 
     async def run(self, sender: str, command: Command) -> str:
         """Do what a person typed; the answer to him. Raises RelayError with what to do instead."""
@@ -154,6 +155,9 @@ class Commands:
         if isinstance(value, Handle):
             return self._people.named(value.name)
         if isinstance(value, Jid):
+            local, _, domain = value.jid.rpartition("@")
+            if domain == self._domain:  # an address of ours stands for the handle in it
+                return self._people.named(local)
             person = self._graph.by_jid(value.jid)
             if person is None or person.handle is None:
                 raise UnknownHandle(f"Nobody with the address {value.jid} posts here.")

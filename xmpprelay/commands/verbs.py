@@ -195,7 +195,7 @@ VERBS: Final = (
     ),
     Verb("like", _one(_ID), WRITE, "Tells the author that you like it.", ("fav",), Here.LAST_POST),
     Verb("edit", _one(_ID, rest=Rest.REQUIRED), WRITE, "Gives your post a new text, for 24 hours."),
-    Verb("del", _one(Slot("id", ID, optional=True)), WRITE, "Deletes a post of yours, or your last."),
+    Verb("del", _one(Slot("id", ID, optional=True)), WRITE, "Deletes your post, or your last one."),
     Verb("report", _one(_ID, rest=Rest.OPTIONAL), WRITE, "Shows a post to the operator."),
     # Follow
     Verb(
@@ -277,7 +277,7 @@ VERBS: Final = (
         "How many posts you get when you come back.",
     ),
     # Settings
-    Verb("replies", _only("all", "following", "none"), SETTINGS, "Which replies to others you get."),
+    Verb("replies", _only("all", "following", "none"), SETTINGS, "Whose replies to others come."),
     Verb("mentions", _only("all", "following", "none"), SETTINGS, "Who may mention you."),
     Verb("dms", _only("followed", "all", "none"), SETTINGS, "Who may write to you alone."),
     Verb(
