@@ -134,11 +134,12 @@ async def test_it_archives_messages_when_asked(mam: bool) -> None:
         await alice.disconnect()
 
 
-async def test_an_account_made_before_it_runs_can_log_in() -> None:
+async def test_accounts_made_before_it_runs_can_log_in() -> None:
     server = Prosody()
-    alice = await new_account(server, "alice")
+    alice, bob = await asyncio.gather(*(new_account(server, name) for name in ("alice", "bob")))
     async with server:
         await (await log_in(alice)).disconnect()
+        await (await log_in(bob)).disconnect()
 
 
 async def test_an_account_made_again_has_the_new_password(fresh_prosody: Prosody) -> None:

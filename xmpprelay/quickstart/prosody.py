@@ -96,6 +96,10 @@ class Prosody:
         return self._folder
 
     @property
+    def _config_path(self) -> Path:
+        return self.folder / "prosody.cfg.lua"
+
+    @property
     def running(self) -> bool:
         """Whether the process is there; a paused one is."""
         return self._process is not None and self._process.poll() is None
@@ -176,6 +180,7 @@ class Prosody:
 
         It may run or not. StreamError with Prosody's own words if it refuses the name.
         """
+        self._write_config()  # here, not in the thread: two of them would make two folders
         register = ("register", name, self.domain)
         result = await asyncio.to_thread(self._prosodyctl, *register, stdin=f"{password}\n" * 2)
         if result.returncode != 0:
@@ -198,7 +203,7 @@ class Prosody:
     def _prosodyctl(self, *arguments: str, stdin: str) -> subprocess.CompletedProcess[str]:
         """Runs a command of `prosodyctl`. What it would ask a person, it reads from `stdin`."""
         return subprocess.run(  # noqa: S603  # found by name, no shell
-            [_program("prosodyctl"), "--config", str(self._write_config()), *arguments],
+            [_program("prosodyctl"), "--config", str(self._config_path), *arguments],
             input=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -220,7 +225,8 @@ class Prosody:
                 )
 
     def _spawn(self, program: str) -> None:
-        command = [program, "-F", "--config", str(self._write_config())]
+        self._write_config()
+        command = [program, "-F", "--config", str(self._config_path)]
         setpriv = shutil.which("setpriv")
         if setpriv is not None:
             # The kernel's own promise that a server never outlives its parent, a killed one too.
@@ -288,10 +294,9 @@ class Prosody:
             raise ConfigError(f"{problem}: {way_out}.")
         return folder
 
-    def _write_config(self) -> Path:
+    def _write_config(self) -> None:
         """Writes the configuration, readable for Prosody and its starter only."""
-        path = self.folder / "prosody.cfg.lua"
-        draft = self.folder / f"prosody.cfg.lua.{secrets.token_hex(4)}"
+        draft = self.folder / "prosody.cfg.lua.new"
         for name in ("data", "certs"):
             if not (self.folder / name).exists():
                 (self.folder / name).mkdir(mode=0o700)
@@ -299,7 +304,7 @@ class Prosody:
         draft.touch(mode=0o600)
         self._runner.own(draft)
         draft.write_text(self._config(), encoding="utf-8")
-        return draft.replace(path)  # in one step: another prosodyctl may be reading it
+        draft.replace(self._config_path)  # in one step: another prosodyctl may be reading it
 
     def _config(self) -> str:
         modules = ", ".join(f'"{name}"' for name in self._modules)
@@ -321,6 +326,8 @@ allow_registration = false
 authentication = "internal_plain"
 -- Worth more than twice the speed at 1,000 connections.
 gc = {{ mode = "incremental", threshold = 250, speed = 500 }}
+-- Else TCP holds a small stanza back until the one before it is acknowledged: 40 ms, now and then.
+network_settings = {{ nagle = false }}
 {self._extra_config}
 
 VirtualHost {_lua(self.domain)}
@@ -379,12 +386,15 @@ class _Runner:
         return done.returncode == 0
 
 
-def free_port() -> int:
+def free_port(preferred: int | None = None) -> int:
     """A TCP port of 127.0.0.1 that nobody uses now, below the range of outgoing connections.
 
-    A port of that range could be lost while a server restarts, to any program that connects
-    somewhere, and to the very client that tries to reconnect: TCP lets a socket meet itself.
+    It is `preferred` if nobody uses that. A port of the outgoing range could be lost while a server
+    restarts, to any program that connects somewhere, and to the very client that tries to
+    reconnect: TCP lets a socket meet itself.
     """
+    if preferred is not None and _is_free(preferred):
+        return preferred
     for _attempt in range(200):
         port = random.randrange(12_000, 32_000)  # the kernel's range begins at 32768
         if _is_free(port):
