@@ -20,7 +20,10 @@
     │   ├── CopiedBack            older than the last run: `restore` is the way
     │   └── StoreCorrupt          the file does not pass its check
     ├── StreamError               the XMPP server cannot be reached, or refuses us
-    └── ConfigError               all mistakes of a configuration at once
+    ├── ConfigError               all mistakes of a configuration at once
+    ├── PeopleFileError           all mistakes of a file of people at once (`people_csv.py`)
+    └── ControlError              the running relay did not do it (`control.py`)
+        └── ControlUnavailable    no relay is running on this database
 
 A duplicate is a result, not an error. The mapping to stanza errors happens once, in
 `xmpp/component.py`; the mapping to exit codes once, in `cli.py`.

@@ -123,7 +123,7 @@ def _without_contents(
     failure = _failure(event.pop("exc_info", None))
     event.pop("stack_info", None)
     first = {key: event.pop(key) for key in ("timestamp", "level", "event")}
-    clean = {one_line(key): _clean(key, value) for key, value in (first | event).items()}
+    clean = {one_line(key): _clean(key, value) for key, value in (first | dict(event)).items()}
     if failure is not None:
         clean |= _told(failure)
     return clean

@@ -72,6 +72,7 @@ class People:
         *,
         wake: Callable[[], None],
         now: Callable[[], datetime],
+        monotonic: Callable[[], float] = time.monotonic,
         open_to_all: bool,
         reserved: Sequence[str],
         max_follows: int,
@@ -83,6 +84,7 @@ class People:
         self._wire = wire
         self._wake = wake
         self._now = now
+        self._monotonic = monotonic
         self._open_to_all = open_to_all
         self._reserved = tuple(reserved)
         self._max_follows = max_follows
@@ -168,7 +170,7 @@ class People:
         self._wake()
 
     def _notice(self, author: Person, follower: Person) -> None:
-        now = time.monotonic()
+        now = self._monotonic()
         told_at, more = self._noticed.get(author.id, (-NOTICE_EVERY_S, 0))
         if now - told_at < NOTICE_EVERY_S:
             self._noticed[author.id] = (told_at, more + 1)

@@ -1,7 +1,12 @@
-"""The command line as an operator sees it: real processes, what they print, how they end."""
+"""The command line as an operator sees it: what it prints, and how it ends.
+
+What only a process can show (its exit code, signals, terminals, broken pipes) is shown by real
+ones. The rest calls the same function as the console script does, since a process takes a second.
+"""
 
 import asyncio
 import json
+import logging
 import os
 import pty
 import re
@@ -9,7 +14,8 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,9 +24,10 @@ from typing import Any
 
 import click
 import pytest
+import structlog
 
 from xmpprelay import __version__
-from xmpprelay.cli import root
+from xmpprelay.cli import execute, root
 from xmpprelay.config import markdown, sample
 from xmpprelay.control import ControlServer, Request
 from xmpprelay.errors import Refused
@@ -61,18 +68,26 @@ class Ended:
 class Operator:
     """Somebody with a configuration, a folder for the database, and a shell."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
         self.folder = folder
         self.config = folder / "xmpprelay.toml"
         self.database = folder / "relay.db"
         self.environ = {
-            "PATH": os.environ["PATH"],
             "PYTHONPATH": str(REPOSITORY),
+            "PYTHONUNBUFFERED": "",  # as for most people; it changes when an output fails
             "PYTHONWARNINGS": "error",
-            "XMPPRELAY_CONFIG": str(self.config),
-            "XMPPRELAY_SECRET": SECRET,
             "COLUMNS": "200",
+            "TERM": "xterm",
         }
+        self._capsys = capsys
+        monkeypatch.setenv("XMPPRELAY_CONFIG", str(self.config))
+        monkeypatch.setenv("XMPPRELAY_SECRET", SECRET)
+        monkeypatch.chdir(folder)
         self.configure()
 
     @property
@@ -90,33 +105,52 @@ class Operator:
         path.write_bytes(content.encode() if isinstance(content, str) else content)
         return path
 
-    def start(self, *arguments: str | Path, **options: Any) -> "subprocess.Popen[str]":
-        return subprocess.Popen(
-            [sys.executable, "-m", "xmpprelay", *map(str, arguments)],
-            cwd=self.folder,
-            env=self.environ,
-            text=True,
-            **({"stdin": subprocess.DEVNULL} | PIPES | options),
-        )
-
-    def run(self, *arguments: str | Path, **options: Any) -> Ended:
-        with self.start(*arguments, **options) as process:
-            out, err = process.communicate(timeout=60)
-        assert "Traceback" not in (err or "")
-        assert SECRET not in (out or "") + (err or "")
-        return Ended(process.returncode, out or "", err or "")
+    def run(self, *arguments: str | Path) -> Ended:
+        """Run a command line in this process."""
+        self._capsys.readouterr()
+        code = execute([*map(str, arguments)])
+        return self._ended(code, *self._capsys.readouterr())
 
     async def run_beside(self, *arguments: str | Path) -> Ended:
-        """As `run`, while this process does something else."""
+        """As `run`, from a test that has a loop of its own."""
         return await asyncio.to_thread(self.run, *arguments)
 
+    def start(self, *arguments: str | Path, **options: Any) -> "subprocess.Popen[str]":
+        """Start a command line as a process."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "xmpprelay", *map(str, arguments)],
+            env=os.environ | self.environ,
+            text=True,
+            **(PIPES | options),
+        )
 
-PIPES = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    def run_process(self, *arguments: str | Path, **options: Any) -> Ended:
+        """Run a command line as a process, to its end."""
+        with self.start(*arguments, **options) as process:
+            out, err = process.communicate(timeout=60)
+        return self._ended(process.returncode, out or "", err or "")
+
+    def _ended(self, code: int, out: str, err: str) -> Ended:
+        assert "Traceback" not in err
+        assert SECRET not in out + err
+        return Ended(code, out, err)
+
+
+PIPES = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
 
 
 @pytest.fixture
-def operator(tmp_path: Path) -> Operator:
-    return Operator(tmp_path)
+def operator(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Operator]:
+    root_logger = logging.getLogger()
+    handlers, level = root_logger.handlers, root_logger.level
+    hooks = sys.excepthook, threading.excepthook, sys.unraisablehook
+    yield Operator(tmp_path, monkeypatch, capsys)
+    logging.captureWarnings(False)
+    root_logger.handlers, root_logger.level = handlers, level
+    sys.excepthook, threading.excepthook, sys.unraisablehook = hooks
+    structlog.reset_defaults()
 
 
 def now() -> datetime:
@@ -130,6 +164,13 @@ async def post(operator: Operator, *texts: str, open_lanes: tuple[str, ...] = ()
     for text in texts:
         await database.write(append_post, PostRow(author.id, text, lanes=lambda: open_lanes))
     await database.close()
+
+
+def make_newer(operator: Operator) -> None:
+    """Let the database be one of a later version."""
+    with sqlite3.connect(operator.database) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    connection.close()
 
 
 # ---- the command line itself ----
@@ -198,14 +239,16 @@ def test_a_command_line_that_makes_no_sense_is_one_line_with_what_to_type(
 
 def test_a_full_disk_behind_the_output_is_told(operator: Operator) -> None:
     with Path("/dev/full").open("w") as full:
-        ended = operator.run("config", "sample", stdout=full)
+        ended = operator.run_process("config", "sample", stdout=full)
     assert ended.failed().startswith("No space left on device")
 
 
-def test_a_reader_that_has_seen_enough_is_no_error(operator: Operator) -> None:
+@pytest.mark.parametrize("command", [["config", "sample"], ["people", "export"]])
+def test_a_reader_that_has_seen_enough_is_no_error(operator: Operator, command: list[str]) -> None:
+    operator.run("people", "import", operator.file("people.csv", PEOPLE)).worked()
     reading, writing = os.pipe()
     os.close(reading)
-    ended = operator.run("config", "sample", stdout=writing)
+    ended = operator.run_process(*command, stdout=writing)
     os.close(writing)
     assert ended.err == ""
 
@@ -214,8 +257,8 @@ def test_what_the_terminal_cannot_show_becomes_an_escape(operator: Operator) -> 
     operator.environ["PYTHONIOENCODING"] = "latin-1"
     operator.file("people.csv", "jid,handle,follows\nłucja@example.org,,\n")
     operator.run("people", "import", "people.csv").worked()
-    assert "\\u0142ucja@example.org" in operator.run("people", "list").worked()
-    assert "łucja@example.org,," in operator.run("people", "export").worked()  # a file is UTF-8
+    assert "\\u0142ucja@example.org" in operator.run_process("people", "list").worked()
+    assert "łucja@example.org,," in operator.run_process("people", "export").worked()  # UTF-8
 
 
 def test_ctrl_c_ends_a_command_without_a_word(operator: Operator) -> None:
@@ -227,6 +270,23 @@ def test_ctrl_c_ends_a_command_without_a_word(operator: Operator) -> None:
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
     assert (process.returncode, out, err.strip()) == (130, "", "")
+
+
+async def test_errors_end_a_process_with_one_line_and_a_code(operator: Operator) -> None:
+    def failed(code: int, *arguments: str) -> str:
+        return operator.run_process(*arguments).failed(code)
+
+    assert "Did you mean 'journal'?" in failed(2, "jornal")
+    assert "There is no file " in failed(78, "run", "--config", "none.toml")
+    assert "There is no database at " in failed(1, "journal", "list")
+    await post(operator, "one")
+    make_newer(operator)
+    assert "a later version" in failed(65, "people", "list")
+    operator.configure("port = 0")
+    ended = operator.run_process("run")
+    assert (ended.code, ended.out, len(ended.err.splitlines())) == (78, "", 2)
+    operator.configure(database=operator.folder / "nothing" / "relay.db")
+    assert "There is no " in failed(1, "backup", "copy.db")
 
 
 # ---- config ----
@@ -241,11 +301,13 @@ def test_a_right_configuration_is_called_so(operator: Operator) -> None:
     assert operator.run("config", "check").worked() == f"{operator.config} has no mistakes.\n"
 
 
-def test_what_is_doubtful_in_a_right_configuration_is_warned_of(operator: Operator) -> None:
+def test_what_is_doubtful_in_a_right_configuration_is_warned_of(
+    operator: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     secret = operator.file("secret", "s3cret")
     secret.chmod(0o644)
     operator.configure('secret_file = "secret"')
-    del operator.environ["XMPPRELAY_SECRET"]
+    monkeypatch.delenv("XMPPRELAY_SECRET")
     ended = operator.run("config", "check")
     assert ended.code == 0
     assert ended.err.startswith(f"xmpprelay: warning: {secret} holds the secret")
@@ -337,9 +399,7 @@ async def test_a_database_of_a_later_version_is_told(
 ) -> None:
     await post(operator, "hello")
     operator.file("people.csv", PEOPLE)
-    with sqlite3.connect(operator.database) as connection:
-        connection.execute("UPDATE alembic_version SET version_num = '9999'")
-    connection.close()
+    make_newer(operator)
     if command[0] == "backup":
         assert (await operator.run_beside(*command)).code == 0  # a copy of it does no harm
         return
@@ -357,10 +417,9 @@ def test_another_programs_file_is_told(operator: Operator, command: list[str]) -
 async def test_while_a_relay_has_the_database_nothing_else_writes(operator: Operator) -> None:
     operator.file("people.csv", PEOPLE)
     database = await Database.open(operator.url, now=now)
+    (await operator.run_beside("backup", "copy.db")).worked()
     for command in (["migrate"], ["restore", "copy.db"], ["people", "import", "people.csv"]):
-        ended = await operator.run_beside("backup", "copy.db")
-        ended = await operator.run_beside(*command)
-        assert ended.failed()
+        assert (await operator.run_beside(*command)).failed()
     assert (await operator.run_beside("people", "list")).worked()
     await database.close()
 
@@ -408,7 +467,6 @@ async def test_nothing_in_a_post_reaches_the_terminal(operator: Operator) -> Non
 def on_a_terminal(operator: Operator, *arguments: str | Path) -> str:
     """What a command shows on a terminal of 200 columns."""
     master, slave = pty.openpty()
-    operator.environ["TERM"] = "xterm"
     with operator.start(*arguments, stdout=slave, stderr=slave) as process:
         os.close(slave)
         shown = b""
@@ -489,7 +547,8 @@ def test_more_people_than_one_step_takes_are_imported(operator: Operator) -> Non
 
 def test_a_file_with_mistakes_imports_nobody(operator: Operator) -> None:
     operator.run("people", "import", operator.file("people.csv", PEOPLE)).worked()
-    wrong = "jid,handle,follows\nerin@a.org,alice,\nfay@a.org,home,zed\n\xff,,\n"
+    operator.configure('home = "press"')
+    wrong = "jid,handle,follows\nerin@a.org,alice,\nfay@a.org,press,zed\n\xff,,\n"
     ended = operator.run("people", "import", operator.file("wrong.csv", wrong.encode("latin-1")))
     assert (ended.code, ended.out) == (1, "")
     headline, *problems = ended.err.splitlines()

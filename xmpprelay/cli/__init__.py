@@ -84,7 +84,8 @@ def execute(arguments: Sequence[str]) -> int:
         _drop_output()
         return EXIT_FAILED
     except OSError as error:
-        _drop_output()
+        if error.filename is None:
+            _drop_output()  # it is the output that failed
         file = f"{error.filename}: " if error.filename else ""
         reason = os.strerror(error.errno) if error.errno else type(error).__name__
         complain(f"{file}{reason}: make that possible, then try again.")

@@ -1,8 +1,9 @@
 """Domains and bare JIDs as an operator writes them, in the form in which XMPP compares them.
 
-What passes here is, character for character, what the JID of a stanza from that address holds.
-It is stricter than XMPP: no IP addresses, and only letters, digits and hyphens in a domain, which
-is what a DNS name can have. The functions raise ValueError with words that continue the address:
+What passes here is, character for character, what the JID of a stanza from that address holds; a
+few odd addresses pass that no server would have. Else it is stricter than XMPP: no IP addresses,
+and only letters, digits and hyphens in a domain, which is what a DNS name can have. The functions
+raise ValueError with words that continue the address:
 "… is not a domain name".
 """
 
@@ -11,7 +12,7 @@ import stringprep
 from encodings import idna
 from typing import Final
 
-_LABEL: Final = re.compile(rb"(?!-)[a-z0-9-]{1,63}(?<!-)")
+_LABEL: Final = re.compile(rb"[a-z0-9-]{1,63}")
 _NOT_IN_LOCAL_PART: Final = frozenset("\"&'/:<>@ \x7f") | frozenset(map(chr, range(0x20)))
 _MAX_DOMAIN_BYTES: Final = 253  # of a DNS name (RFC 1035 §3.1, without the length bytes)
 _MAX_LOCAL_BYTES: Final = 1023  # RFC 7622 §3.3
@@ -27,7 +28,8 @@ def domain_name(text: str) -> str:
         ascii_labels = [idna.ToASCII(label) for label in labels]
     except UnicodeError:
         raise ValueError("is not a domain name") from None
-    if not all(_LABEL.fullmatch(label) for label in ascii_labels):
+    edges = {edge for label in labels for edge in (label[:1], label[-1:])}
+    if "-" in edges or not all(map(_LABEL.fullmatch, ascii_labels)):
         raise ValueError("is not a domain name")
     if ascii_labels[-1].isdigit():
         raise ValueError("is an address, not a domain name")
@@ -64,6 +66,7 @@ def _prepared(text: str) -> str:
     """
     if text.isascii():
         return text.lower()  # the same, thirty times as fast: imports have many of them
-    if any(map(stringprep.in_table_a1, text)):
+    prepared = idna.nameprep(text)
+    if any(map(stringprep.in_table_a1, text + prepared)):
         raise UnicodeError
-    return idna.nameprep(text)
+    return prepared
