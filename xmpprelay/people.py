@@ -5,8 +5,11 @@ graph in memory never says more than the disk. What has to be said over XMPP abo
 through `Wire`, whichever door the change came by: four doors, one record (S5.1).
 """
 
+import contextlib
+import math
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, Protocol, TypeVar
 
@@ -39,8 +42,14 @@ FETCH_AT_ONCE: Final = 20
 NOTICE_EVERY_S: Final = 600.0
 """Of new followers an author is told at once, then at most so often (S5.3)."""
 
+NOTICE_NAMES: Final = 20
+"""So many of them are named."""
+
 CATCHUP: Final = "catchup"
 """The setting of S11.2: how many missed posts come by themselves."""
+
+TOLD: Final = "told "
+"""Begins the name of a setting that says what a person has been told, once in his life."""
 
 _CHUNK: Final = 1000
 """Rows of an import in one write: other people's posts go between two of them."""
@@ -89,7 +98,8 @@ class People:
         self._reserved = tuple(reserved)
         self._max_follows = max_follows
         self._catchup: dict[int, int] = {}
-        self._noticed: dict[int, tuple[float, int]] = {}  # author -> (told at, new since)
+        self._notices: dict[int, _Notice] = {}  # by author
+        self._told: set[tuple[int, str]] = set()  # (person, what)
 
     def load_settings(self, settings: Iterable[tuple[int, str, str]]) -> None:
         """Take up what is stored of what people have chosen: (person, name, value)."""
@@ -97,6 +107,21 @@ class People:
             if name == CATCHUP:
                 self._catchup[person] = int(value)
                 self._delivery.set_catchup(person, int(value))
+            elif name.startswith(TOLD):
+                self._told.add((person, name.removeprefix(TOLD)))
+
+    def first_time(self, person: int, what: str) -> bool:
+        """Whether a person has never been told of this; from now on he has.
+
+        Where that cannot be stored he is told again after a restart.
+        """
+        if (person, what) in self._told:
+            return False
+        self._told.add((person, what))
+        with contextlib.suppress(StoreError):
+            stored = self._db.submit(set_setting, SettingRow(person, TOLD + what, "yes"))
+            stored.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return True
 
     # Who is here
 
@@ -170,14 +195,31 @@ class People:
         self._wake()
 
     def _notice(self, author: Person, follower: Person) -> None:
+        notice = self._notices.setdefault(author.id, _Notice())
+        name = name_of(follower)
+        if len(notice.names) < NOTICE_NAMES or name in notice.names:
+            notice.names[name] = None
+        else:
+            notice.others += 1
+        self._tell_followers(author, notice)
+
+    def _tell_followers(self, author: Person, notice: "_Notice") -> None:
         now = self._monotonic()
-        told_at, more = self._noticed.get(author.id, (-NOTICE_EVERY_S, 0))
-        if now - told_at < NOTICE_EVERY_S:
-            self._noticed[author.id] = (told_at, more + 1)
+        if now - notice.told_at < NOTICE_EVERY_S:
             return
-        self._noticed[author.id] = (now, 0)
-        others = f", and {more} more since the last notice" if more else ""
-        self._wire.tell(author.jid, f"{name_of(follower)} follows you{others}.")
+        if not notice.names:
+            del self._notices[author.id]  # quiet for so long: the next one is told at once
+            return
+        names, others = list(notice.names), notice.others
+        ending = f", and {others} others" if others else ""
+        told = f"{len(names) + others} more follow you: {', '.join(names)}{ending}"
+        self._wire.tell(author.jid, told if len(names) > 1 else f"{names[0]} follows you.")
+        self._notices[author.id] = _Notice(now)
+
+    def tick(self) -> None:
+        """A minute has passed: tell authors of followers that were kept for a common notice."""
+        for author, notice in list(self._notices.items()):
+            self._tell_followers(self._graph.person(author), notice)
 
     async def unfollow(self, jid: str, author: Person) -> bool:
         """End a follow, for all doors; whether there was one (S5.1). Raises TryLater."""
@@ -299,6 +341,15 @@ class People:
     def _add_follows(self, followed: Sequence[Followed]) -> None:
         for each in followed:
             self._followed(each)
+
+
+@dataclass(slots=True)
+class _Notice:
+    """New followers of one author: when he was told last, and whom he is yet to be told of."""
+
+    told_at: float = -math.inf
+    names: dict[str, None] = field(default_factory=dict)
+    others: int = 0  # more than are named
 
 
 def name_of(person: Person) -> str:

@@ -102,7 +102,6 @@ class Service:
             held=self.journal.held,
             now=now,
         )
-        self.outbox.tells(self.voice)
         self.people = People(
             db,
             self.graph,
@@ -116,6 +115,7 @@ class Service:
             reserved=config.registration.reserved,
             max_follows=limits.follows,
         )
+        self.outbox.tells(self.voice, self.people.first_time)
         pace = PostLimits(
             limits.posts_per_second, limits.burst, limits.posts_per_hour, limits.max_chars
         )
@@ -180,7 +180,7 @@ class Service:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> "Service":
         """A relay with all that is stored in memory, not yet connected. Raises StoreError."""
-        db = await Database.open(config.store.url, now=now)
+        db = await Database.open(config.store.url, now=now, monotonic=monotonic)
         try:
             service = cls(config, db, now, monotonic)
             await service._load()
@@ -212,13 +212,17 @@ class Service:
         )
         self.people.load_settings(queries.load_settings(conn))
 
-    async def start(self) -> None:
-        """Connect. Raises StreamError with what to do when the server is not there or refuses."""
+    async def start(self) -> "asyncio.Task[None]":
+        """Connect; the task that keeps the connection, and ends with `stop`.
+
+        Raises StreamError with what to do when the server is not there or refuses.
+        """
         await self.component.open(PATIENCE_S)
         loop = asyncio.get_running_loop()
         self._running = loop.create_task(self.component.run())
         self._ticking = loop.create_task(self._tick())
         await self.control.start()
+        return self._running
 
     async def _tick(self) -> None:
         while True:
@@ -229,6 +233,7 @@ class Service:
         """A minute has passed."""
         self._minutes += 1
         self.delivery.tick(self._now())
+        self.people.tick()
         if self._minutes % int(DAY_S / TICK_S) == 0:
             self.delivery.probe_waiting(self._now())
         self._wake()
@@ -272,22 +277,28 @@ async def run(config: Config) -> int:
 
     Raises StoreError or StreamError with what to do when it cannot start.
     """
-    service = await Service.open(config)
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
+    service = await Service.open(config)
+    stopped = loop.create_task(ended.wait())
+    failed = loop.create_task(service.db.failed.wait())
+    starting = loop.create_task(service.start())
     try:
-        await service.start()
-        notify("READY=1")
-        log.info("relay.ready", domain=config.xmpp.domain)
-        stopped = loop.create_task(ended.wait())
-        failed = loop.create_task(service.db.failed.wait())
-        await asyncio.wait({stopped, failed}, return_when=asyncio.FIRST_COMPLETED)
-        for task in (stopped, failed):
-            task.cancel()
+        await asyncio.wait({starting, stopped, failed}, return_when=asyncio.FIRST_COMPLETED)
+        if starting.done():
+            connected = starting.result()
+            notify("READY=1")
+            log.info("relay.ready", domain=config.xmpp.domain)
+            await asyncio.wait({stopped, failed, connected}, return_when=asyncio.FIRST_COMPLETED)
+            if connected.done():
+                connected.result()  # never ends by itself but by a fault of ours
     finally:
         notify("STOPPING=1")
+        for task in (starting, stopped, failed):
+            task.cancel()
+        await asyncio.wait({starting})
         with contextlib.suppress(StoreError):
             await service.stop()
     if service.db.failure is not None:

@@ -336,6 +336,8 @@ class StoreSuite:
         again = await db.write(append_post, row)
         assert (again.duplicate, again.post.number) == (False, 3)
         clock.pass_s(60)
+        assert (await db.write(append_post, row)).post.number == 3
+        clock.jump(timedelta(minutes=-6))  # now both are within ten minutes
         assert (await db.write(append_post, row)).post.number == 3, "the newest counts"
 
     async def test_a_clock_set_back_does_not_make_stanza_ids_last(
@@ -625,6 +627,8 @@ class StoreSuite:
         assert await candidates(1, 99, 2, newest=True) == ["b6", "a7"]
         lacked = await db.read(lambda c: queries.lacked_posts(c, carol, (2, 3, 7), 5, 6, 3))
         assert [each.text for each in lacked] == ["a2", "b3", "a5"]
+        lacked = await db.read(lambda c: queries.lacked_posts(c, carol, (2, 3, 7), 5, 6, 99))
+        assert [each.text for each in lacked] == ["a2", "b3", "a5", "b6"], "not 7: above 6"
 
     async def test_posts_by_number_and_the_newest(self, db: Database) -> None:
         [alice, bob] = await people(db, "alice", "bob")

@@ -353,7 +353,7 @@ class _Runner:
     @classmethod
     def of_this_process(cls) -> "_Runner":
         if os.geteuid() != 0:
-            return cls(pwd.getpwuid(os.geteuid()).pw_name, None, None)
+            return cls(_user_name(os.geteuid()), None, None)
         try:
             user = pwd.getpwnam("prosody")
         except KeyError:
@@ -384,6 +384,13 @@ class _Runner:
         command = ["test", what, str(path)]
         done = subprocess.run(command, check=False, **self.subprocess_options())  # noqa: S603
         return done.returncode == 0
+
+
+def _user_name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"{uid}"  # containers run programs as users who have no name
 
 
 def free_port(preferred: int | None = None) -> int:

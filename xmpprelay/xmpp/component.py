@@ -24,6 +24,7 @@ from typing import Any, Final
 from xml.etree.ElementTree import Element, SubElement
 
 from slixmpp import ComponentXMPP
+from slixmpp.xmlstream import ElementBase
 
 from xmpprelay.core.pacing import Backoff
 from xmpprelay.errors import RelayError, StreamError
@@ -34,6 +35,7 @@ from xmpprelay.xmpp.stanzas import (
     PING,
     STANZA_ERRORS,
     depth_exceeds,
+    domain_of,
     error_reply,
     parse_jid,
     serialise,
@@ -69,7 +71,8 @@ class Component(ComponentXMPP):
     """The relay's stream to its server.
 
     The three `take_` functions, `came_up` and `went_down` are set by whoever builds the relay;
-    `has_room` is called when the transport takes more again.
+    `has_room` is called when the transport takes more again. `answer_within_s` and `idle_ping_s`
+    say how long a server may be silent; tests, which have no ten seconds, set them.
     """
 
     def __init__(self, domain: str, secret: str, host: str, port: int, server: str) -> None:
@@ -85,6 +88,8 @@ class Component(ComponentXMPP):
         self.up = False
         self.paused = False
         self.failures = 0  # stanzas that raised something unforeseen
+        self.answer_within_s = ANSWER_WITHIN_S
+        self.idle_ping_s = IDLE_PING_S
         self._address = (host, port)
         self._secret = secret
         self._questions: dict[str, tuple[str, asyncio.Future[Element]]] = {}
@@ -121,7 +126,6 @@ class Component(ComponentXMPP):
         while not self._closing:
             since = time.monotonic()
             await self._watch()
-            self._ended()
             if time.monotonic() - since > STEADY_S:
                 backoff = backoff.succeeded()
             while not self._closing:
@@ -145,7 +149,7 @@ class Component(ComponentXMPP):
                 await asyncio.wait_for(self._lost.wait(), 1.0)
             except TimeoutError:
                 self.drop("closing")
-        self._fail_questions()
+                await self._lost.wait()
 
     def drop(self, reason: str) -> None:
         """Give this connection up; `run` makes a new one."""
@@ -154,35 +158,39 @@ class Component(ComponentXMPP):
             self.transport.abort()
 
     async def _connect(self) -> None:
+        await self._lost.wait()  # slixmpp knows one transport: the end of an old one ends a new one
         self._reason = ""
         self._ready = self.loop.create_future()
         host, port = self._address
         try:
-            await self.loop.create_connection(lambda: self, host, port)
-        except OSError as error:
-            why = error.strerror or str(error)
-            raise _Unreachable(
-                f"No XMPP server listens for components at {host} port {port} ({why}): "
-                "start the server, or correct [xmpp] host and port."
-            ) from error
-        try:
-            await asyncio.wait_for(self._ready, ANSWER_WITHIN_S)
+            async with asyncio.timeout(self.answer_within_s):
+                await self.loop.create_connection(lambda: self, host, port)
+                await self._ready
         except TimeoutError as error:
             self.drop("no handshake")
             raise _Unreachable(
                 f"The server at {host} port {port} does not answer as an XMPP component port: "
                 "correct [xmpp] host and port."
             ) from error
+        except OSError as error:
+            why = error.strerror or str(error)
+            raise _Unreachable(
+                f"No XMPP server listens for components at {host} port {port} ({why}): "
+                "start the server, or correct [xmpp] host and port."
+            ) from error
+        except StreamError:
+            self.drop(self._reason)
+            raise
 
     async def _watch(self) -> None:
         """Return when the connection is lost."""
         while not self._lost.is_set():
             quiet_s = time.monotonic() - self._heard
-            if quiet_s >= IDLE_PING_S:
+            if quiet_s >= self.idle_ping_s:
                 await self._check()
                 continue
             try:
-                await asyncio.wait_for(self._lost.wait(), IDLE_PING_S - quiet_s)
+                await asyncio.wait_for(self._lost.wait(), self.idle_ping_s - quiet_s)
             except TimeoutError:
                 continue
 
@@ -212,11 +220,12 @@ class Component(ComponentXMPP):
         super().connection_made(transport, send_event)
 
     def connection_lost(self, exception: BaseException | None) -> None:
-        """The connection is gone."""
+        """The connection is gone; what was asked on it will not be answered."""
         super().connection_lost(exception)
+        self._lost.set()
         if self._ready is not None and not self._ready.done():
             self._ready.set_exception(_Unreachable(self._refusal()))
-        self._lost.set()
+        self._ended()
 
     def data_received(self, data: bytes | str) -> None:
         """Bytes from the server."""
@@ -242,7 +251,13 @@ class Component(ComponentXMPP):
     def _spawn_event(self, xml: Element) -> None:
         kind = xml.tag.rpartition("}")[2]
         try:
-            if depth_exceeds(xml, MAX_DEPTH):
+            if xml.tag == tag("handshake"):
+                self._accepted()
+            elif xml.tag == tag("error", _STREAMS):
+                self._refused(xml)
+            elif not self._is_ours(xml):
+                log.warning("stanza.misrouted", kind=kind)
+            elif depth_exceeds(xml, MAX_DEPTH):
                 self._too_deep(xml)
             elif kind == "message":
                 self.take_message(_in_component_namespace(xml))
@@ -250,22 +265,26 @@ class Component(ComponentXMPP):
                 self.take_presence(_in_component_namespace(xml))
             elif kind == "iq":
                 self._sort_iq(_in_component_namespace(xml))
-            elif xml.tag == tag("handshake"):
-                self._accepted()
-            elif xml.tag == tag("error", _STREAMS):
-                self._refused(xml)
         except Exception:  # the top of the intake: nothing may end the stream
             self.failures += 1
             log.exception("stanza.failed", kind=kind)
-            if kind == "iq" and xml.get("type") in ("get", "set"):
+            if _is_question(xml):
                 self.send(error_reply(xml, _Unforeseen()))
 
+    def _is_ours(self, xml: Element) -> bool:
+        """Whether it comes from an address, and to one of ours; the server sees to both."""
+        try:
+            parse_jid(xml.get("from", ""))
+            return domain_of(parse_jid(xml.get("to", ""))[0]) == self.domain
+        except ValueError:
+            return False
+
     def _too_deep(self, xml: Element) -> None:
-        """Drop what is in it; a question gets its answer all the same (RFC 6120 §8.2.3)."""
+        """Drop what is in it; a question or a text is answered (RFC 6120 §8.2.3, promise 2)."""
         log.info("stanza.too_deep", sender=xml.get("from", ""))
-        for child in list(xml):
-            xml.remove(child)
-        if xml.tag.endswith("}iq") and xml.get("type") in ("get", "set"):
+        wants_answer = _is_question(xml) or _is_text(xml)
+        del xml[:]
+        if wants_answer:
             self.send(error_reply(_in_component_namespace(xml), _TooDeep()))
 
     def _sort_iq(self, iq: Element) -> None:
@@ -304,6 +323,9 @@ class Component(ComponentXMPP):
 
     def send(self, data: Element, use_filters: bool = True) -> None:  # type: ignore[override]
         """Send a stanza. Its `from` must be ours; what XML forbids in it is replaced."""
+        if isinstance(data, ElementBase):  # slixmpp's answer to what is not XML, with that in it
+            self.drop("the server sent what is not XML")
+            return
         sender = data.get("from", "")
         if sender.partition("/")[0].rpartition("@")[2] != self.domain:
             raise AssertionError("a stanza from a foreign address")
@@ -316,11 +338,11 @@ class Component(ComponentXMPP):
 
     # Questions
 
-    def ask(self, iq: Element, within_s: float = ANSWER_WITHIN_S) -> "asyncio.Future[Element]":
+    def ask(self, iq: Element) -> "asyncio.Future[Element]":
         """Send a question now, behind all that was sent before; the future gives the answer.
 
-        The answer is the <iq/> of type result or error. TimeoutError: none came in `within_s`;
-        StreamError: the stream was lost. An answer from somebody else is none.
+        The answer is the <iq/> of type result or error. TimeoutError: none came in
+        `answer_within_s`; StreamError: the stream was lost. An answer from somebody else is none.
         """
         future: asyncio.Future[Element] = self.loop.create_future()
         if not self.up:
@@ -329,16 +351,16 @@ class Component(ComponentXMPP):
         question = uuid.uuid4().hex
         iq.set("id", question)
         self._questions[question] = (iq.get("to", ""), future)
-        timer = self.loop.call_later(within_s, self._unanswered, question)
+        timer = self.loop.call_later(self.answer_within_s, self._unanswered, question)
         future.add_done_callback(lambda _: timer.cancel())
         self.send(iq)
         return future
 
-    def ping(self, to: str, within_s: float = ANSWER_WITHIN_S) -> "asyncio.Future[Element]":
+    def ping(self, to: str) -> "asyncio.Future[Element]":
         """Ping a domain behind all that was sent before (XEP-0199)."""
         iq = Element(tag("iq"), {"from": self.domain, "to": to, "type": "get"})
         SubElement(iq, tag("ping", PING))
-        return self.ask(iq, within_s)
+        return self.ask(iq)
 
     def _answered(self, iq: Element) -> None:
         known = self._questions.get(iq.get("id", ""))
@@ -382,6 +404,16 @@ class _TooDeep(RelayError):
 
 def _nothing(*_: object) -> None:
     """What happens before anybody has asked to be told."""
+
+
+def _is_question(xml: Element) -> bool:
+    return xml.tag.endswith("}iq") and xml.get("type") in ("get", "set")
+
+
+def _is_text(xml: Element) -> bool:
+    """Whether it is a message that somebody may take for posted."""
+    answered = xml.get("type") not in ("error", "groupchat", "headline")
+    return answered and xml.tag.endswith("}message") and xml.find("{*}body") is not None
 
 
 def _same_address(asked: str, answered: str) -> bool:

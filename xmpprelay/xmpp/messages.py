@@ -116,7 +116,8 @@ class Messages:
         kind = stanza.get("type", "normal")
         if kind == "error":
             self._bounced(sender, stanza)
-        elif kind in ("chat", "normal") and not _has(stanza, _NOT_FOR_US):
+        elif kind not in ("groupchat", "headline") and not _has(stanza, _NOT_FOR_US):
+            # a type that nobody knows is `normal` (RFC 6121 §5.2.2)
             body = body_of(stanza)
             if body is not None or _has(stanza, _ENCRYPTED):
                 self._written(sender, to, stanza, body or "")

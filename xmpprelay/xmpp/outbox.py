@@ -93,6 +93,7 @@ class Outbox:
         self._held = held
         self._now = now
         self._texts: Texts | None = None
+        self._first_time: Callable[[int, str], bool] = _always
         self._waking = False
         self._to_store: deque[Store] = deque()
         self._storing: asyncio.Task[None] | None = None
@@ -104,9 +105,10 @@ class Outbox:
         self._closing = False
         self._landed = asyncio.Event()
 
-    def tells(self, texts: Texts) -> None:
-        """Set who tells people things."""
+    def tells(self, texts: Texts, first_time: Callable[[int, str], bool]) -> None:
+        """Set who tells people things, and who knows what a person was told before."""
         self._texts = texts
+        self._first_time = first_time
 
     # Events of the stream
 
@@ -180,7 +182,7 @@ class Outbox:
                 if self._texts is not None:
                     self._texts.summary(person, dict(counts))
             case AllowanceUsed(person):
-                if self._texts is not None:
+                if self._texts is not None and self._first_time(person, "allowance"):
                     self._texts.allowance_used(person)
             case RefusedBy(person, author):
                 log.info("post.refused", person=person, author=author)
@@ -327,6 +329,10 @@ class Outbox:
         for task in self._tasks - {self._storing}:
             task.cancel()
         await self.settled()
+
+
+def _always(_person: int, _what: str) -> bool:
+    return True
 
 
 async def _processed(question: "asyncio.Future[Element]") -> bool:

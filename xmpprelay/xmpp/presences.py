@@ -19,12 +19,12 @@ from xml.etree.ElementTree import Element
 from xmpprelay.core.delivery import Delivery
 from xmpprelay.core.graph import Graph
 from xmpprelay.core.model import Grant, Mode, Person
-from xmpprelay.errors import RelayError
+from xmpprelay.errors import RelayError, TryLater
 from xmpprelay.log import get_logger
 from xmpprelay.people import People
 from xmpprelay.xmpp.addresses import Addresses, Author, Home
 from xmpprelay.xmpp.component import Component
-from xmpprelay.xmpp.stanzas import parse_jid, presence, stamp_of, tag
+from xmpprelay.xmpp.stanzas import error_reply, parse_jid, presence, stamp_of, tag
 from xmpprelay.xmpp.voice import Voice
 
 log = get_logger("presence")
@@ -73,11 +73,18 @@ class Presences:
         elif kind == "probe":
             self._probe(sender, to)
         elif kind == "subscribe":
-            self._queue(sender, lambda: self._subscribe(sender, to))
+            self._put(sender, stanza, lambda: self._subscribe(sender, to))
         elif kind == "unsubscribe":
-            self._queue(sender, lambda: self._unsubscribe(sender, to))
+            self._put(sender, stanza, lambda: self._unsubscribe(sender, to))
         elif kind in ("subscribed", "unsubscribed"):
             self._granted(sender, to, granted=kind == "subscribed")
+
+    def _put(
+        self, sender: str, stanza: Element, affair: Callable[[], Coroutine[Any, Any, None]]
+    ) -> None:
+        if not self._queue(sender, affair):
+            error = TryLater("That is more than can be taken at once. Try again in a minute.")
+            self._component.send(error_reply(stanza, error))
 
     def _known(self, jid: str) -> int | None:
         """The id of a person whose presence is remembered; None for everybody else."""
@@ -144,6 +151,7 @@ class Presences:
                 self._voice.tell(sender, refusal.sentence)
                 return
         if not ended:
+            self._component.send(presence(to, sender, "unavailable"))  # RFC 6121 §3.3.3
             self._component.send(presence(to, sender, "unsubscribed"))
 
     def _granted(self, sender: str, to: str, *, granted: bool) -> None:

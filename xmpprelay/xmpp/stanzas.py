@@ -106,9 +106,14 @@ def error_condition(stanza: Element) -> str | None:
 
 
 def reply(stanza: Element, kind: str, type_: str | None) -> Element:
-    """An answer to a stanza: from where it was sent to, to where it came from, with its id."""
+    """An answer to a stanza: from where it was sent to, to where it came from, with its id.
+
+    It comes from the address as it is prepared: some servers pass on the case in which a client
+    wrote it. ValueError: it is none.
+    """
+    bare, resource = parse_jid(stanza.get("to", ""))
     answer = Element(tag(kind))
-    answer.set("from", stanza.get("to", ""))
+    answer.set("from", f"{bare}/{resource}" if resource else bare)
     answer.set("to", stanza.get("from", ""))
     if stanza.get("id") is not None:
         answer.set("id", stanza.get("id", ""))

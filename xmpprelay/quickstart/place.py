@@ -1,0 +1,107 @@
+"""Where the quickstart keeps its things: a folder that is removed at the end, or one that is kept.
+
+    folder/prosody/       the private server's own
+    folder/relay.db …     the relay's: configuration, database, log
+    folder/accounts.json  kept folders only: the passwords and the clients' port, so that a client
+                          that has been set up once works again after the next start
+
+A folder is used by one quickstart at a time.
+"""
+
+import base64
+import contextlib
+import fcntl
+import json
+import secrets
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from xmpprelay.errors import ConfigError
+from xmpprelay.quickstart.prosody import Prosody, free_port
+
+DEMO: Final = ("alice", "bob", "carol")
+VISITOR: Final = "you"
+
+_ACCOUNTS: Final = "accounts.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The folder, what is in it, and the server that lives in it (not yet started)."""
+
+    folder: Path
+    kept: bool
+    known: bool  # there was a quickstart in this folder before
+    passwords: dict[str, str]  # of DEMO and VISITOR
+    server: Prosody
+
+
+@contextlib.contextmanager
+def open_place(data_dir: Path | None) -> Iterator[Place]:
+    """The place for a quickstart. None: a new folder, removed at the end.
+
+    Raises ConfigError when the folder is of no use, or another quickstart uses it.
+    """
+    if data_dir is None:
+        with tempfile.TemporaryDirectory(prefix="xmpprelay-") as name:
+            yield Place(Path(name), False, False, _new_passwords(), Prosody())
+        return
+    folder = data_dir.absolute()
+    server = Prosody(data_dir=folder / "prosody")
+    # Asked for first: it makes the folder if the server can use it, and else leaves nothing behind.
+    _ = server.folder
+    with _locked(folder):
+        accounts = folder / _ACCOUNTS
+        known = accounts.exists()
+        passwords, port = _read(accounts) if known else (_new_passwords(), server.c2s_port)
+        server.c2s_port = free_port(port)
+        accounts.touch(mode=0o600)
+        text = json.dumps({"passwords": passwords, "port": server.c2s_port}, indent=1)
+        accounts.write_text(text + "\n", encoding="utf-8")
+        yield Place(folder, True, known, passwords, server)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    try:
+        lock = (folder / "lock").open("wb")
+    except OSError as error:
+        raise ConfigError(
+            f"Nothing can be written to {folder} ({error.strerror}): choose another --data-dir."
+        ) from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError(
+                f"Another quickstart uses {folder}: end it, or choose another --data-dir."
+            ) from None
+        yield
+
+
+def _read(accounts: Path) -> tuple[dict[str, str], int]:
+    """The passwords and the port of last time."""
+    try:
+        kept = json.loads(accounts.read_text(encoding="utf-8"))
+        passwords = {name: str(kept["passwords"][name]) for name in (*DEMO, VISITOR)}
+        port = int(kept["port"])
+        if not 1024 <= port <= 65535:
+            raise ValueError
+        return passwords, port
+    except (ValueError, KeyError, TypeError):
+        raise ConfigError(
+            f"{accounts} is damaged: remove it, and new passwords are made."
+        ) from None
+
+
+def _new_passwords() -> dict[str, str]:
+    return {name: _new_password() for name in (*DEMO, VISITOR)}
+
+
+def _new_password() -> str:
+    """Easy to type, and 60 bits: other users of this machine can reach the server too."""
+    letters = base64.b32encode(secrets.token_bytes(10)).decode().lower()
+    return "-".join(letters[at : at + 4] for at in (0, 4, 8))
