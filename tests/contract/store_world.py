@@ -7,9 +7,11 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from urllib.parse import quote
 
 from sqlalchemy import func, select
 
+from xmpprelay.store import queries
 from xmpprelay.store.database import Database
 from xmpprelay.store.operations import PostRow, add_person, append_post
 from xmpprelay.store.schema import post
@@ -56,6 +58,12 @@ async def texts(db: Database) -> list[str]:
     return list(await db.read(lambda conn: conn.scalars(asked).all()))
 
 
+async def settings(db: Database) -> dict[tuple[int, str], str]:
+    """What people have chosen, by (person, name)."""
+    rows = await db.read(lambda conn: list(queries.load_settings(conn)))
+    return {(who, name): value for who, name, value in rows}
+
+
 async def count_posts(db: Database) -> int:
     return await db.read(lambda conn: conn.scalar(select(func.count()).select_from(post))) or 0
 
@@ -90,7 +98,7 @@ class Watch:
 
 
 def on(path: Path) -> str:
-    return f"sqlite:///{path}"
+    return f"sqlite:///{quote(str(path))}"
 
 
 def tables(path: Path) -> dict[str, str]:

@@ -27,6 +27,7 @@ from tests.contract.store_world import (
     on,
     people,
     post_row,
+    settings,
     tables,
     texts,
 )
@@ -34,9 +35,12 @@ from xmpprelay.core.model import Appended
 from xmpprelay.errors import JournalFull, StoreCorrupt, StoreError, StoreLocked
 from xmpprelay.store import queries
 from xmpprelay.store.database import Database
+from xmpprelay.store.dedupe import Key, posts_by_key
+from xmpprelay.store.engine import store_error
 from xmpprelay.store.files import RESERVE_BYTES
 from xmpprelay.store.operations import SettingRow, append_post, set_setting
 from xmpprelay.store.schema import metadata
+from xmpprelay.store.upkeep import backup, restore
 from xmpprelay.store.writer import Transaction, operation
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -109,6 +113,19 @@ async def test_a_relative_url_and_a_link_are_the_same_database(
 async def test_a_url_that_is_none_is_refused(url: str) -> None:
     with pytest.raises(StoreError, match="sqlite:////var/lib/xmpprelay/relay"):
         await Database.open(url, now=Clock().now)
+
+
+async def test_a_folder_may_have_an_odd_name(opened: Opened, tmp_path: Path) -> None:
+    odd = tmp_path / "köln? %20 & #1"
+    odd.mkdir()
+    url = on(odd / "relay.db")
+    async with opened(url) as db:
+        await fill(db, 1)
+    await backup(url, odd / "copy.db")
+    assert (await restore(url, odd / "copy.db", NOW)).posts == 1
+    async with opened(url, readonly=True) as db:
+        assert await count_posts(db) == 1
+    assert [each.name for each in tmp_path.iterdir()] == [odd.name]
 
 
 async def test_a_second_instance_is_refused_until_the_first_has_ended(opened: Opened) -> None:
@@ -263,6 +280,12 @@ async def test_damage_met_by_a_write_fails_all_who_wait(opened: Opened, path: Pa
         assert db.next_number == 501
 
 
+def test_an_error_quotes_no_post(path: Path) -> None:
+    told = store_error(KeyError("a post's text"), path)
+    assert "KeyError" in told.sentence
+    assert "text" not in told.sentence
+
+
 async def test_a_locked_file_is_no_damage(opened: Opened, path: Path) -> None:
     """Somebody has the file open in the sqlite3 shell, in a transaction."""
     async with opened() as db:
@@ -364,7 +387,7 @@ async def test_on_a_full_disk_the_others_of_a_batch_go_on(opened: Opened) -> Non
             None,
         ]
         assert isinstance(outcome[2], JournalFull)
-        assert await db.read(lambda c: queries.settings_of(c, 1)) == {"ids": "on", "catchup": "5"}
+        assert await settings(db) == {(1, "ids"): "on", (1, "catchup"): "5"}
         assert db.commits == before + 1
 
 
@@ -424,7 +447,7 @@ async def test_a_disk_that_is_really_full(
         assert not db.failed.is_set()
     async with opened(url) as db:
         assert set(await texts(db)) == receipted
-        assert await db.read(lambda c: queries.settings_of(c, alice)) == {"catchup": "1 49"}
+        assert await settings(db) == {(alice, "catchup"): "1 49"}
 
 
 async def test_a_disk_that_is_full_at_the_start(
@@ -446,15 +469,27 @@ async def test_a_disk_that_is_full_at_the_start(
         assert (await db.write(append_post, post_row(1, "yes"))).post.number == 4
 
 
+async def test_a_backup_that_finds_no_room_leaves_nothing(
+    opened: Opened, path: Path, small_disk: Path
+) -> None:
+    (small_disk / "ballast").write_bytes(bytes((8 << 20) - (100 << 10)))
+    async with opened() as db:
+        await fill(db, 500, "x" * 500)
+        with pytest.raises(JournalFull, match=f"{small_disk}/copy.db"):
+            await backup(on(path), small_disk / "copy.db")
+        assert not db.full
+    assert [each.name for each in small_disk.iterdir()] == ["ballast"]
+
+
 # --- questions of the hot path -------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     "question",
     [
-        lambda conn: queries.same_post(conn, post_row(1, origin="o"), NOW),
-        lambda conn: queries.same_post(conn, post_row(1, stanza_id="1"), NOW),
-        lambda conn: queries.lacked_posts(conn, 1, (1, 2), 3, 9, 9),
+        lambda conn: posts_by_key(conn, [Key(1, "o", None), Key(1, None, "1:…")], NOW),
+        lambda conn: queries.posts(conn, (1, 2)),
+        lambda conn: queries.candidates_for(conn, 1, 3, 9, 9),
         lambda conn: queries.candidates_for(conn, 1, 3, 9, 9, newest=True),
         lambda conn: queries.list_posts(conn, limit=9, before=9),
         lambda conn: queries.find_person(conn, "alice@example.org"),

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from tests.contract.store_world import (
     Opened,
@@ -18,6 +19,7 @@ from tests.contract.store_world import (
     fill,
     on,
     post_row,
+    settings,
     tables,
     texts,
 )
@@ -164,6 +166,16 @@ async def test_a_mark_that_is_behind_or_absent_is_normal(
     assert int(number.read_bytes()) == 4
 
 
+async def test_a_mark_that_cannot_be_written_is_told_once(opened: Opened, path: Path) -> None:
+    path.with_name("relay.db.number").mkdir()
+    async with opened() as db:
+        with capture_logs() as logs:
+            await fill(db, 1)
+            await fill(db, 1)
+        assert await count_posts(db) == 2
+    assert [each["event"] for each in logs] == ["store.number_not_noted"]
+
+
 # --- backup and restore --------------------------------------------------------------------------
 
 
@@ -304,7 +316,7 @@ async def test_a_restore_over_a_damaged_database_with_a_log(opened: Opened, path
     assert path.with_name(f"{restored.kept.name}-wal").read_bytes() == left
     async with opened() as db:
         assert len(await texts(db)) == 3
-        assert await db.read(lambda c: queries.settings_of(c, 1)) == {}
+        assert await settings(db) == {}
 
 
 @pytest.mark.parametrize("what", ["missing", "text", "damaged", "newer", "foreign", "itself"])

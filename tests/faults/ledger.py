@@ -21,10 +21,13 @@ class Poster:
         self.texts = tuple(texts)
         self._seen = 0
         self._receipted: set[str] = set()
+        self._asked: set[str] = set()
 
     def sends_rest(self) -> None:
         """Send what has no receipt, in order, with the same origin-id each time."""
-        for text in self.rest():
+        rest = self.rest()
+        self._asked = {_id(text) for text in rest}
+        for text in rest:
             request = f"<request xmlns='{RECEIPTS}'/>"
             self.person.sends(text, id=_id(text), inside=request)
 
@@ -37,11 +40,23 @@ class Poster:
         self._count()
         return len(self._receipted)
 
+    async def answered(self) -> None:
+        """Return when all that was sent last has a receipt or was refused."""
+
+        def so() -> bool:
+            self._count()
+            return not self._asked
+
+        await self.person.mail.until(so)
+
     def _count(self) -> None:
         for stanza in self.person.mail.ledger[self._seen :]:
             receipt = stanza.child("received", RECEIPTS)
-            if receipt is not None and receipt.get("id"):
+            if receipt is not None:
                 self._receipted.add(receipt.get("id", ""))
+                self._asked.discard(receipt.get("id", ""))
+            elif stanza.type == "error":
+                self._asked.discard(stanza.id or "")
         self._seen = len(self.person.mail.ledger)
 
 
@@ -65,9 +80,7 @@ def ids_by_text(follower: Person) -> dict[str, set[str]]:
 
 def repeats(followers: Iterable[Person]) -> int:
     """D: how many stanzas brought what had been there."""
-    return sum(
-        times - 1 for follower in followers for times in Counter(follower.posts()).values()
-    )
+    return sum(times - 1 for follower in followers for times in Counter(follower.posts()).values())
 
 
 def in_order(follower: Person, texts: Sequence[str]) -> bool:

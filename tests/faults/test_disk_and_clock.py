@@ -1,4 +1,4 @@
-"""The disk is full, and the clock is set (RELIABILITY rows 9 and 10), on the whole way of a post."""
+"""The disk is full, and the clock is set on the whole way of a post."""
 
 from tests.integration.clients import Person, count
 from tests.integration.holding import limit_pages
@@ -20,7 +20,7 @@ async def follow(world: World, *names: str) -> list[Person]:
     return [alice, *everybody]
 
 
-# --- row 10 --------------------------------------------------------------------------------------
+# --- a full disk ---------------------------------------------------------------------------------
 
 
 async def posts_until_full(alice: Person) -> list[str]:
@@ -100,7 +100,7 @@ async def test_who_joins_or_follows_on_a_full_disk_is_told_to_come_later(world: 
     await bob.joins("bob")
 
 
-# --- row 9 ---------------------------------------------------------------------------------------
+# --- a clock that jumps --------------------------------------------------------------------------
 
 
 async def test_a_clock_that_jumps_loses_nothing_and_stalls_nothing(world: World) -> None:

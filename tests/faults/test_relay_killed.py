@@ -1,4 +1,4 @@
-"""The relay ends, by a crash or politely, in the middle of everything (RELIABILITY rows 1-3, 12)."""
+"""The relay ends, by a crash or politely, in the middle of everything."""
 
 import asyncio
 import json
@@ -21,13 +21,13 @@ from xmpprelay.errors import StoreLocked, StreamError
 from xmpprelay.quickstart.prosody import Prosody
 from xmpprelay.service import Service
 
-AUTHORS = ("alice", "bob")
-FOLLOWERS = 6
-EACH = 100
+AUTHORS = ("alice", "bob", "carol", "dave")
+FOLLOWERS = 5
+EACH = 50  # not more at once than the relay takes from one sender
 
 
 class Town:
-    """A relay as a process of its own, two authors, and people who follow both."""
+    """A relay as a process of its own, four authors, and people who follow all of them."""
 
     def __init__(self, server: Prosody, relay: RelayProcess) -> None:
         self.server = server
@@ -132,7 +132,7 @@ async def test_kills_in_mid_fan_out_lose_nothing_and_repeat_only_what_was_in_fli
     assert set(origins.values()) == {1}, "one post for each origin-id"
 
 
-HOSTILE = "old mill\nforged: line\x85{\"event\": \"forged\"}\u2028 \x7f"
+HOSTILE = 'old mill\nforged: line\x85{"event": "forged"}\u2028 \x7f'
 
 
 async def test_a_stop_in_mid_fan_out_is_quick_and_repeats_nothing(town: Town) -> None:
@@ -150,7 +150,9 @@ async def test_a_stop_in_mid_fan_out_is_quick_and_repeats_nothing(town: Town) ->
     receipted = {text for poster in town.posters for text in poster.texts} - {
         text for poster in town.posters for text in poster.rest()
     }
-    assert receipted <= {origin.replace("-", " ") for origin in posts_by_origin(town.relay.database)}
+    assert receipted <= {
+        origin.replace("-", " ") for origin in posts_by_origin(town.relay.database)
+    }
     await town.relay.starts()
     town.sends_rest()
     await town.until_all_is_there()
@@ -159,10 +161,10 @@ async def test_a_stop_in_mid_fan_out_is_quick_and_repeats_nothing(town: Town) ->
         assert all(len(ids) == 1 for ids in ids_by_text(follower).values())
     events = {json.loads(line)["event"] for line in town.relay.lines}
     assert {"stream.up", "relay.ready", "relay.stopped"} <= events
-    assert not [line for line in town.relay.lines if "mill" in line], "row 39: nobody's words"
+    assert not [line for line in town.relay.lines if "mill" in line], "nobody's words"
 
 
-# --- row 12: a second instance -------------------------------------------------------------------
+# --- a second instance -------------------------------------------------------------------
 
 
 async def test_a_second_instance_on_the_same_database_is_refused_and_fights_for_nothing(

@@ -307,9 +307,7 @@ class Person:
         assert refusal is not None, f"{text!r} was taken"
         return refusal
 
-    async def tries(
-        self, text: str | None, to: str | None = None, **more: str
-    ) -> Refusal | None:
+    async def tries(self, text: str | None, to: str | None = None, **more: str) -> Refusal | None:
         """Send a message and give the error that comes; None if it was taken."""
         answer = await self._answer(text, to, **more)
         if answer.type != "error":

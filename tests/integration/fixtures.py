@@ -35,9 +35,7 @@ async def world(session_town: Prosody, tmp_path: Path) -> AsyncIterator[World]:
 
 
 @pytest.fixture
-async def fragile_world(
-    request: pytest.FixtureRequest, tmp_path: Path
-) -> AsyncIterator[World]:
+async def fragile_world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
     """The same on a server of its own, to be stopped, killed or paused at will."""
     async with town() as server, World(server, tmp_path) as world:
         yield world

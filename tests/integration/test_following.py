@@ -17,9 +17,7 @@ async def test_the_contact_list_brings_author_mode_and_text_home_mode(world: Wor
     [alice] = await world.authors("alice")
     bob, carol = await world.people("bob", "carol")
     await bob.adds("alice")
-    assert await carol.says("follow alice") == (
-        "You follow @alice now. `unfollow alice` ends it."
-    )
+    assert await carol.says("follow alice") == ("You follow @alice now. `unfollow alice` ends it.")
     await alice.says("hello")
     assert (await bob.gets_post("hello")).sender == bob.author("alice")
     assert (await carol.gets_post("hello")).sender == carol.home
@@ -251,7 +249,7 @@ async def test_a_restart_keeps_follows_modes_and_what_waits(world: World) -> Non
         assert person.posts() == ["one", "two", "three", "four"], "each once, in order"
 
 
-# --- RELIABILITY row 21: the answer was cut off --------------------------------------------------
+# --- the answer was cut off ----------------------------------------------------------------------
 
 
 async def test_a_follow_whose_answer_was_cut_off_is_confirmed_at_the_next_login(

@@ -41,7 +41,10 @@ async def test_an_author_joins_posts_and_is_told(world: World) -> None:
     [bob] = await world.people("bob")
     async with await client(world, "alice") as alice:
         for text, answer in (
-            ("join alice", "Welcome, @alice. What you write here is posted now; `help` lists more."),
+            (
+                "join alice",
+                "Welcome, @alice. What you write here is posted now; `help` lists more.",
+            ),
             ("hello", "ok #1: nobody follows you yet"),
         ):
             await alice.do("send_chat", to=bob.home, body=text)
@@ -55,5 +58,3 @@ async def test_an_author_joins_posts_and_is_told(world: World) -> None:
         assert (await alice.next("message"))["type"] == "error"
         await bob.fence()
         assert bob.posts() == ["hello again\nin two lines"]
-
-

@@ -64,7 +64,6 @@ async def test_a_post_is_built_anew_with_ids_of_the_relay(world: World) -> None:
 
 
 async def test_what_is_forged_in_a_stanza_stays_outside(world: World) -> None:
-    """RELIABILITY row 30."""
     alice, bob = await follower(world)
     await bob.joins("bob")
     forged = (
@@ -354,4 +353,3 @@ async def test_an_author_never_gets_his_own_post(world: World) -> None:
     await bob.gets_post("mine")
     await alice.fence()
     assert alice.posts() == []
-

@@ -122,7 +122,9 @@ async def test_disco_items_of_the_domain_name_home_and_no_person(world: World) -
 
 
 async def test_the_operators_addresses_can_be_asked_for(world: World) -> None:
-    contact = Contact(abuse=("mailto:abuse@example.org",), support=("xmpp:a@example.org", "https://x"))
+    contact = Contact(
+        abuse=("mailto:abuse@example.org",), support=("xmpp:a@example.org", "https://x")
+    )
     await world.starts(contact=contact)
     [alice] = await world.people("alice")
     form = form_of((await alice.asks(alice.relay, INFO)).xml)

@@ -215,6 +215,17 @@ def test_a_damaged_file_of_accounts_is_told(newcomer: Newcomer, content: str) ->
         raise AssertionError("it was opened")
 
 
+@pytest.mark.parametrize(
+    ("name", "problem"), [("a#b", "has a # or ?"), ("a\nb", "does not print"), ("a" * 93, "longer")]
+)
+def test_a_name_that_the_relay_cannot_use_is_told_first(
+    newcomer: Newcomer, name: str, problem: str
+) -> None:
+    with pytest.raises(ConfigError, match=problem), open_place(newcomer.tmp / name):
+        raise AssertionError("it was opened")
+    assert list(newcomer.tmp.iterdir()) == []
+
+
 def test_a_folder_that_is_of_no_use_is_told_in_one_line(newcomer: Newcomer) -> None:
     (newcomer.tmp / "file").touch()
     code, out, err = newcomer.runs("--data-dir", str(newcomer.tmp / "file" / "kept"))
@@ -276,7 +287,7 @@ def test_ctrl_c_ends_what_stays_up_after_the_tour(newcomer: Newcomer) -> None:
     assert terminal.ends() == 0
     assert time.monotonic() - began < 5
     assert COLOURS.search(terminal.written), "a terminal is worth colours"
-    assert "Ended; the relay and its server are stopped." in terminal.said
+    assert "Ended: the relay and its server are stopped." in terminal.said
     assert "Traceback" not in terminal.said
     assert newcomer.has_nothing_left()
 

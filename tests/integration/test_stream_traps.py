@@ -1,4 +1,4 @@
-"""What would end the stream, the relay, or a follow without a word: T1 to T8 on a real server."""
+"""What would end the stream, the relay, or a follow without a word, on a real server."""
 
 import itertools
 from typing import Final
@@ -49,7 +49,7 @@ def nested(depth: int) -> str:
     return "<a xmlns='test'>" + "<a>" * (depth - 2) + "</a>" * (depth - 2) + "</a>"
 
 
-# --- T1: presence is answered from the store -----------------------------------------------------
+# --- presence is answered from the store -----------------------------------------------------
 
 
 async def test_a_login_after_a_restart_of_the_relay_ends_no_follow(world: World) -> None:
@@ -78,7 +78,7 @@ async def test_a_probe_of_somebody_who_does_not_follow_is_answered_with_the_trut
         await far.gets(sender=f"{who}@{far.relay}", to="eve@far.test", type="unsubscribed")
 
 
-# --- T2: depth -----------------------------------------------------------------------------------
+# --- depth -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("depth", [MAX_DEPTH - 1, MAX_DEPTH, MAX_DEPTH + 1, 30_000])
@@ -86,9 +86,7 @@ async def test_a_deep_question_is_answered_and_ends_nothing(world: World, depth:
     await world.starts()
     far = await world.far()
     for to in (far.relay, far.home):
-        far.sends(
-            f"<iq from='eve@far.test/x' to='{to}' id='deep' type='set'>{nested(depth)}</iq>"
-        )
+        far.sends(f"<iq from='eve@far.test/x' to='{to}' id='deep' type='set'>{nested(depth)}</iq>")
         answer = await far.gets(kind="iq", id="deep", sender=to)
         expected = "policy-violation" if depth > MAX_DEPTH else "service-unavailable"
         assert answer.condition == expected
@@ -125,7 +123,7 @@ async def test_a_deep_message_is_posted_or_refused_and_ends_nothing(
     assert world.streams == 1
 
 
-# --- T3: forbidden characters --------------------------------------------------------------------
+# --- forbidden characters --------------------------------------------------------------------
 
 FORBIDDEN: Final = "\x00\x08\x0b\x1b\x1f\ufffe\uffff\ud800"
 REPLACED: Final = "\ufffd" * len(FORBIDDEN)
@@ -184,7 +182,7 @@ async def test_markup_in_a_text_stays_text(world: World) -> None:
     assert world.streams == 1
 
 
-# --- T6, T7, T8: errors --------------------------------------------------------------------------
+# --- errors --------------------------------------------------------------------------
 
 
 async def test_errors_of_all_kinds_are_neither_posted_nor_answered(world: World) -> None:
@@ -217,7 +215,7 @@ async def test_errors_of_all_kinds_are_neither_posted_nor_answered(world: World)
 
 
 async def test_an_unreachable_domain_is_told_from_a_refusal(world: World) -> None:
-    """T7: slixmpp reads `service-unavailable` as `feature-not-implemented` here."""
+    """slixmpp reads `service-unavailable` as `feature-not-implemented` here."""
     [alice] = await world.authors("alice")
     far = await world.far()
     for who in ("eve", "fay"):
@@ -238,7 +236,7 @@ async def test_an_unreachable_domain_is_told_from_a_refusal(world: World) -> Non
         assert world.service.delivery.state_of(fay) is state
 
 
-# --- T15: JIDs -----------------------------------------------------------------------------------
+# --- JIDs -----------------------------------------------------------------------------------
 
 
 async def test_handles_are_ascii_whatever_a_jid_may_be(world: World) -> None:
@@ -254,5 +252,3 @@ async def test_handles_are_ascii_whatever_a_jid_may_be(world: World) -> None:
     person = world.service.graph.by_handle("gross")
     assert person is not None
     assert person.jid == "gross@far.test"
-
-

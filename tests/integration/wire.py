@@ -7,7 +7,7 @@ send more, or worse, than a real server lets through.
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -56,13 +56,11 @@ class Wire:
 
     async def comes_up(self) -> None:
         """Return when the relay is connected."""
-        while not self.service.component.up:
-            await asyncio.sleep(0)
+        await _so(lambda: self.service.component.up)
 
     async def lost(self) -> None:
         """Return when the relay knows that it is not."""
-        while self.service.component.transport is not None:
-            await asyncio.sleep(0)
+        await _so(lambda: self.service.component.transport is None)
 
     # As the component sees it: asyncio.Transport
 
@@ -137,10 +135,14 @@ class Wire:
         return sent
 
 
+async def _so(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not true():  # noqa: ASYNC110 - a matter of turns of this loop, and nobody is told
+            await asyncio.sleep(0)
+
+
 @asynccontextmanager
-async def wired(
-    folder: Path, clock: Clock | None = None, **tables: Any
-) -> AsyncIterator[Wire]:
+async def wired(folder: Path, clock: Clock | None = None, **tables: Any) -> AsyncIterator[Wire]:
     """A relay on a new database in the folder, connected to the test."""
     xmpp = tables.pop("xmpp", None) or Xmpp(domain=RELAY, secret=Secret("secret"))
     store = Store(url=f"sqlite:///{folder}/relay.db")

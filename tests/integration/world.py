@@ -197,9 +197,9 @@ class World:
         await self.service.outbox.settled()
 
     async def until(self, so: Callable[[], bool]) -> None:
-        """Return when something is so that nobody is told of; looked at in each turn of the loop."""
+        """Return when something inside of the relay is so, of which it tells nobody."""
         async with asyncio.timeout(10):
-            while not so():
+            while not so():  # noqa: ASYNC110 - looked at in each turn of the loop
                 await asyncio.sleep(0)
 
     async def live(self, *people: Person) -> None:

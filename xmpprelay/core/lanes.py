@@ -88,7 +88,7 @@ class Lane:
     turn: int = 0  # the number of the post that was served last
     down: bool = False  # the breaker is open
     failures: int = 0
-    resetting: bool = False  # what was under way is being written off
+    resetting: int = 0  # how often what was under way was written off, and it is not stored yet
 
     @property
     def remote(self) -> bool:
@@ -193,7 +193,7 @@ class Lane:
             if person in live and allows(post, person):
                 items.append((person, post))
                 share -= 1
-        if index == len(candidates):
+        if index == len(candidates) and bound is None:
             self.finish(post.number)
             return True
         if index == start:

@@ -6,6 +6,7 @@ moves that change a recipient's state live in `core/delivery.py`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
@@ -58,21 +59,34 @@ class Verdict(Enum):
 class BounceProbe:
     """A question that is open after bounces: which of his devices are still there?"""
 
-    before: dict[str, datetime]  # the resources known when the first stanza bounced, and since when
+    before: dict[str, Resource]  # the resources known when the first stanza bounced
     left_at: datetime | None  # when one was last lost before that
+    asked: int = 1  # how many probes have been sent; the answers to the last one count
     numbers: set[int] = field(default_factory=set)  # what has bounced
-    seen: dict[str, datetime] = field(default_factory=dict)  # who has answered, and since when
+    seen: dict[str, Resource] = field(default_factory=dict)  # who has answered
+
+    def gone(self, resource: str | None, now: datetime) -> None:
+        """A resource is unavailable; None: all are. What it has answered counts no more."""
+        if resource is None:
+            self.seen.clear()
+        else:
+            self.seen.pop(resource, None)
+            self.left_at = now
 
     def verdict(self, written: datetime | None) -> Verdict:
-        """What the answers say about a post written at that time; None: not remembered."""
+        """What the answers say about a post written at that time; None: not remembered.
+
+        Whoever was there then got a copy, if anybody took messages at all; so one with a negative
+        priority shows nothing, but may be the one that sent its copy back.
+        """
         if written is None:
             return Verdict.LACKS
-        there = {name for name, since in self.seen.items() if since + STAMP_GRAIN <= written}
-        if not there:
+        there = {n for n, seen in self.seen.items() if seen.since + STAMP_GRAIN <= written}
+        if not any(self.seen[name].priority >= 0 for name in there):
             return Verdict.LACKS
-        then = {name for name, since in self.before.items() if since <= written}
+        then = {name for name, known in self.before.items() if known.since <= written}
         all_known = self.left_at is None or self.left_at < written
-        return Verdict.REFUSES if all_known and then and then <= there else Verdict.HAS
+        return Verdict.REFUSES if all_known and then == there else Verdict.HAS
 
 
 @dataclass(slots=True)
@@ -84,8 +98,8 @@ class Catch:
     upto: int = 0  # what was read is all that he lacks from his `away_from` up to this number
     sought: frozenset[int] = frozenset()  # those of his `missed` that were read
     older: tuple[tuple[int, int], ...] = ()  # (number, author) of posts that were read over
-    note: dict[int, int] = field(default_factory=dict)  # author -> posts left to `more`
     rest: Rest | None = None  # takes the place of his last rest when the first batch is settled
+    note: dict[int, int] = field(default_factory=dict)  # of that rest: author -> posts
 
 
 @dataclass(slots=True)
@@ -98,6 +112,7 @@ class Batch:
     highest: int
     noted: tuple[int, ...]  # numbers below `highest` that had not passed him then
     rest: Rest | None
+    note: Mapping[int, int]  # of that rest: author -> posts
 
 
 @dataclass(slots=True)
@@ -120,7 +135,9 @@ class Recipient:
     asked: tuple[Catch, Read] | None = None  # a read that is not answered yet: one at a time
     batch: Batch | None = None
     probe: BounceProbe | None = None
+    note: Mapping[int, int] = field(default_factory=dict)  # of his rest, not yet told
     summary_at: datetime | None = None  # when he was last told what he may fetch by `more`
+    broken_at: datetime | None = None  # when a return was broken off whose newest were chosen
     catchup: int = 20  # the newest so many come by themselves (S11.2)
 
     @classmethod
@@ -158,8 +175,8 @@ class Recipient:
         return any(resource.priority >= 0 for resource in self.resources.values())
 
     def blind(self) -> bool:
-        """Whether the relay may not see his presence, and sees none of it (S11.4)."""
-        return self.grant is not Grant.GRANTED and not self.resources
+        """Whether his presence is hidden, and he shows no device that takes messages (S11.4)."""
+        return self.grant is not Grant.GRANTED and not self.online
 
     def allowance(self, now: datetime) -> int:
         """How many posts he may still be sent today without his presence being seen (S11.4)."""

@@ -80,7 +80,8 @@ def look(
         if post.number < highest and not lane.passed(post.number, recipient.id)
     )
     sent = tuple(post.number for post in chosen)
-    return Found(Batch(recipient.id, sent, skipped, highest, noted, catch.rest), chosen)
+    batch = Batch(recipient.id, sent, skipped, highest, noted, catch.rest, catch.note)
+    return Found(batch, chosen)
 
 
 def take_held(recent: Recent, recipient: Recipient, catch: Catch, read: Read, held: Held) -> None:
@@ -90,8 +91,8 @@ def take_held(recent: Recent, recipient: Recipient, catch: Catch, read: Read, he
     posts.update((post.number, post) for post in held.posts)
     older = [*catch.older, *held.older]
     if not catch.planned:
-        for number in sorted(posts)[: max(0, len(posts) - read.limit)]:
-            older.append((number, posts.pop(number).author))
+        surplus = sorted(posts)[: max(0, len(posts) - read.limit)]
+        older += [(number, posts.pop(number).author) for number in surplus]
     catch.held = posts
     catch.older = tuple(older)
     catch.upto = max(catch.upto, held.upto)
@@ -135,6 +136,8 @@ def _plan(
     if catch.planned:
         return frozenset()
     catch.planned = True
+    # Of what was read over only the number is known: from here on memory speaks for what it has.
+    catch.upto = min(catch.upto, recent.complete_from - 1)
     newest = recipient.catchup
     if recipient.blind():
         newest = min(newest, recipient.allowance(now))

@@ -12,6 +12,7 @@ import base64
 import contextlib
 import fcntl
 import json
+import os
 import secrets
 import tempfile
 from collections.abc import Iterator
@@ -26,6 +27,7 @@ DEMO: Final = ("alice", "bob", "carol")
 VISITOR: Final = "you"
 
 _ACCOUNTS: Final = "accounts.json"
+_LONGEST_BYTES: Final = 93  # the relay's socket has 14 more, and the system allows it 107
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,9 @@ def open_place(data_dir: Path | None) -> Iterator[Place]:
             yield Place(Path(name), False, False, _new_passwords(), Prosody())
         return
     folder = data_dir.absolute()
+    problem = _wrong_with_name(folder)
+    if problem is not None:
+        raise ConfigError(f"The name of {folder} {problem}: choose another --data-dir.")
     server = Prosody(data_dir=folder / "prosody")
     # Asked for first: it makes the folder if the server can use it, and else leaves nothing behind.
     _ = server.folder
@@ -62,6 +67,15 @@ def open_place(data_dir: Path | None) -> Iterator[Place]:
         text = json.dumps({"passwords": passwords, "port": server.c2s_port}, indent=1)
         accounts.write_text(text + "\n", encoding="utf-8")
         yield Place(folder, True, known, passwords, server)
+
+
+def _wrong_with_name(folder: Path) -> str | None:
+    """Why the relay could not have its database there, whatever the folder is like."""
+    if len(os.fsencode(folder)) > _LONGEST_BYTES:
+        return f"is longer than {_LONGEST_BYTES} bytes"
+    if not str(folder).isprintable() or set("#?") & set(str(folder)):
+        return "has a # or ? in it, or something that does not print"
+    return None
 
 
 @contextlib.contextmanager

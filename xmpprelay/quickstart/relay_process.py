@@ -25,7 +25,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from xmpprelay.errors import ConfigError, XmppRelayError
+from xmpprelay.errors import XmppRelayError
 from xmpprelay.quickstart.prosody import Prosody
 
 READY_WITHIN_S: Final = 20.0
@@ -170,10 +170,6 @@ class RelayProcess:
     def _write_config(self) -> None:
         """Write the configuration, for this user only; it has the secret in it."""
         database = (self._folder / "relay.db").absolute()
-        if set("#?") & set(str(database)):
-            raise ConfigError(
-                f"The folder {self._folder} has a # or a ? in its name: choose another --data-dir."
-            )
         server = self._server
         lines = [
             "# Written anew by xmpprelay whenever its private server starts.",

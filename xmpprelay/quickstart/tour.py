@@ -50,6 +50,8 @@ async def quickstart(data_dir: Path | None, tour_only: bool) -> int:
             async with contextlib.AsyncExitStack() as stack:
                 tour = Tour(place, screen, stack, ended)
                 code = await tour.play(stays=stays)
+            if stays and code == 0:
+                screen.good("Ended: the relay and its server are stopped.")
         except RelayFailed as error:  # it did not end when it was to
             screen.bad(error.sentence)
             code = EXIT_FAILED
@@ -78,12 +80,11 @@ class Tour:
         """All steps, and then, if it `stays`, wait for the end; the exit code."""
         try:
             if not await self._unless_ended(self._play_steps()):
-                self._screen.good(f"Interrupted at {self._at}.")
+                self._screen.heading(f"Interrupted at {self._at}.")
                 return EXIT_INTERRUPTED
             if stays:
                 self._welcome()
                 await self._unless_ended(self._show_what_comes())
-                self._screen.good("Ended; the relay and its server are stopped.")
         except XmppRelayError as error:
             self._failed(error.sentence)
             return EXIT_FAILED

@@ -52,17 +52,16 @@ class Database:
         readers: AsyncEngine,
         writer: Writer | None,
         opened: AsyncExitStack,
-        now: Callable[[], datetime],
     ) -> None:
         """Take over what `open` has opened."""
         self.path = path
-        self.now = now  # the clock that rows are dated with
         self.epoch = identity.epoch
         self.failed = asyncio.Event() if writer is None else writer.failed
         self._highest = identity.highest
         self._readers = readers
         self._writer = writer
         self._opened = opened
+        self._closed = False
 
     @classmethod
     async def open(
@@ -106,7 +105,7 @@ class Database:
                     retry_s=retry_s,
                 )
                 writer.start()
-            return cls(path, identity, readers, writer, opening.pop_all(), now)
+            return cls(path, identity, readers, writer, opening.pop_all())
 
     @property
     def next_number(self) -> int:
@@ -135,6 +134,8 @@ class Database:
         loop; it must not keep the connection. Raises StoreError when the database cannot be read;
         what `fn` itself raises passes through.
         """
+        if self._closed:
+            raise StoreError(f"The database {self.path} is closed: open it again.")
         try:
             async with self._readers.connect() as conn:
                 return await conn.run_sync(fn)
@@ -185,6 +186,7 @@ class Database:
         """
         if self._writer is not None:
             await self._writer.close()
+        self._closed = True
         with told(self.path):
             await self._opened.aclose()
 

@@ -13,20 +13,14 @@ from sqlalchemy.sql import ColumnElement
 from sqlalchemy.sql.selectable import TableValuedAlias
 
 
-def upsert(
-    conn: Connection, table: Table, rows: Sequence[dict[str, Any]], *, keep: bool = False
-) -> None:
+def upsert(conn: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> None:
     """Write the rows by their primary key: a new one is inserted, one that is there is changed.
 
-    With `keep`, a row that collides with any key of the table stays as it is, and the new one is
-    dropped. Only the columns given are changed; all rows must have the same ones.
+    Only the columns given are changed; all rows must have the same ones.
     """
     if not rows:
         return
     statement = insert(table)
-    if keep:
-        conn.execute(statement.on_conflict_do_nothing(), rows)
-        return
     keys = [column.name for column in table.primary_key]
     new = {name: statement.excluded[name] for name in rows[0] if name not in keys}
     conn.execute(statement.on_conflict_do_update(index_elements=keys, set_=new), rows)

@@ -13,6 +13,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import Enum, auto
+from errno import EDQUOT, ENOSPC
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
@@ -27,10 +28,9 @@ from xmpprelay.errors import JournalFull, StoreCorrupt, StoreError
 
 BUSY_TIMEOUT_S: Final = 5.0  # somebody may be looking at the file with the sqlite3 shell
 _CACHE_KIB: Final = 16_384  # keeps the indexes' upper pages for a million posts; a guess
-_LOG_PAGES: Final = (
-    256  # then the log is folded into the file; SQLite's own 1000 are 5 % faster, but
-)
-# on a full disk four mebibytes would have to be free before anything could be written again
+_LOG_PAGES: Final = 256
+"""Then the log is folded into the file. SQLite's own 1000 are 5 % faster, but on a full disk four
+mebibytes would have to be free before anything could be written again."""
 _LOG_BYTES: Final = 16 << 20  # a long reader makes the log grow; this is what is kept of it after
 
 
@@ -100,7 +100,8 @@ _BROKEN: Final = (3, 8, 10, *_CORRUPT, 23)  # PERM, READONLY, IOERR, …, AUTH
 def fault_of(error: Exception) -> Fault:
     """Say whose fault an error is that was raised while the database was used."""
     code = _code(error)
-    if code in (_FULL, _IOERR_SHMSIZE):
+    out_of_room = isinstance(error, OSError) and error.errno in (ENOSPC, EDQUOT)
+    if out_of_room or code in (_FULL, _IOERR_SHMSIZE):
         return Fault.FULL
     if code & 0xFF in _LATER:
         return Fault.LATER
@@ -114,6 +115,8 @@ def store_error(error: Exception, path: Path) -> StoreError:
     fault, cause = fault_of(error), _cause(error)
     if fault is Fault.FULL:
         return journal_full(path)
+    if isinstance(error, OSError):
+        fault, cause = Fault.BROKEN, str(error.strerror)
     if _code(error) & 0xFF in _CORRUPT:
         return corrupt(path, cause)
     if _code(error) & 0xFF == _CANTOPEN:
@@ -141,10 +144,10 @@ def row_error(error: Exception) -> Exception:
 
 @contextmanager
 def told(path: Path) -> Iterator[None]:
-    """Turn the database's errors into those that are told to people."""
+    """Turn the errors of the database and of the file system into those that are told to people."""
     try:
         yield
-    except (DBAPIError, sqlite3.Error) as error:
+    except (DBAPIError, sqlite3.Error, OSError) as error:
         raise store_error(error, path) from error
 
 
@@ -163,7 +166,9 @@ def corrupt(path: Path, what: str) -> StoreCorrupt:
 
 
 def _cause(error: Exception) -> str:
-    return str(error.orig) if isinstance(error, DBAPIError) else str(error)
+    """Give the database's words; of any other error only the kind, for it may quote a post."""
+    orig = error.orig if isinstance(error, DBAPIError) else error
+    return str(orig) if isinstance(orig, sqlite3.Error) else type(orig).__name__
 
 
 def _code(error: Exception) -> int:

@@ -41,7 +41,8 @@ def existing_database(url: str) -> Path:
 def database_path(url: str) -> Path:
     """Give the absolute path of the database that a `sqlite:///` URL names.
 
-    Raises StoreError for any other URL. A link is followed, since SQLite follows it as well.
+    Raises StoreError for any other URL. In a URL a percent sign is written `%25`, a question mark
+    `%3F`. A link is followed, since SQLite follows it as well.
     """
     advice = "write it as sqlite:////var/lib/xmpprelay/relay.db"
     try:
@@ -135,6 +136,7 @@ class HighWater:
         """Name the file; it is opened by the first `write`."""
         self.path = beside(database, ".number")
         self._descriptor = -1
+        self._written = 0
 
     def read(self) -> int:
         """Give the number in the file; 0 if there is none, or none that can be read."""
@@ -144,10 +146,13 @@ class HighWater:
             return 0  # absent, or cut short by a loss of power
 
     def write(self, number: int) -> None:
-        """Note the number. Raises OSError when the file cannot be written."""
+        """Note the number, if it is another than before. Raises OSError, StoreError."""
+        if number == self._written:
+            return
         if self._descriptor < 0:
             self._descriptor = open_private(self.path, os.O_WRONLY)
         os.pwrite(self._descriptor, b"%0*d\n" % (_DIGITS, number), 0)
+        self._written = number
 
     def close(self) -> None:
         """Let go of the file, which stays."""

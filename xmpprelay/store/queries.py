@@ -16,8 +16,6 @@ from typing import Any, Final
 from sqlalchemy import Connection, Select, and_, func, select
 
 from xmpprelay.core.model import Cursor, Follow, Person, Post, Standing
-from xmpprelay.store.dedupe import key_of, posts_by_key
-from xmpprelay.store.operations import PostRow
 from xmpprelay.store.rows import (
     FOLLOW,
     PERSON,
@@ -170,31 +168,6 @@ def candidates_for(
     return found[::-1] if newest else found
 
 
-def lacked_posts(
-    conn: Connection,
-    follower: int,
-    missed: Iterable[int],
-    away_from: int,
-    upto: int,
-    limit: int,
-) -> list[Post]:
-    """Give what a person lacks who has had nothing from `away_from` on, and not the `missed`.
-
-    Nothing above `upto`; at most `limit`, the oldest of them, ascending. Whether he may have each
-    of them is for the routing to say.
-    """
-    lacked = posts(conn, (number for number in missed if number <= upto))
-    lacked += candidates_for(conn, follower, away_from, upto, limit)
-    by_number = {each.number: each for each in lacked}
-    return [by_number[number] for number in sorted(by_number)[:limit]]
-
-
-def same_post(conn: Connection, row: PostRow, now: datetime) -> Post | None:
-    """Give the post that `append_post` would give as the same one; None if it would make a new."""
-    key = key_of(row.author, row.text, row.origin, row.stanza_id)
-    return None if key is None else posts_by_key(conn, [key], now).get(key)
-
-
 # --- for the operator ----------------------------------------------------------------------------
 
 
@@ -202,12 +175,6 @@ def find_person(conn: Connection, jid: str) -> Person | None:
     """Give the person with this bare JID; None if the relay does not know him."""
     asked = select(*PERSON).select_from(WITH_HANDLE).where(person.c.jid == jid)
     return next(people_of(conn.execute(asked)), None)
-
-
-def settings_of(conn: Connection, who: int) -> dict[str, str]:
-    """Give one person's choices that differ from the default."""
-    asked = select(setting.c.name, setting.c.value).where(setting.c.person == who)
-    return {row.name: row.value for row in conn.execute(asked)}
 
 
 def list_posts(conn: Connection, *, limit: int, before: int | None = None) -> list[ListedPost]:

@@ -85,12 +85,13 @@ async def backup(url: str, target: Path) -> None:
     """
     path, target = existing_database(url), _free(target)
     partial = beside(target, ".partial")
-    try:
-        await _copy(path, partial, inherit=False)
-        partial.rename(target)
-    finally:
-        _remove(partial)
-    sync_to_disk(target)
+    with told(target):
+        try:
+            await _copy(path, partial, inherit=False)
+            partial.rename(target)
+        finally:
+            _remove(partial)
+        sync_to_disk(target)
 
 
 async def restore(url: str, source: Path, now: datetime) -> Restored:
@@ -110,13 +111,14 @@ async def restore(url: str, source: Path, now: datetime) -> Restored:
     lock = Lock(path)
     try:
         await _check_source(source)
-        await _copy(source, incoming, inherit=True)
-        used = max(await _close_properly(path), HighWater(path).read())
-        restored = await _renew(incoming, used)
-        kept = _put_in_place(incoming, path, now)
-        high_water = HighWater(path)
-        high_water.write(restored.next_number - 1)
-        high_water.close()
+        with told(path):
+            await _copy(source, incoming, inherit=True)
+            used = max(await _close_properly(path), HighWater(path).read())
+            restored = await _renew(incoming, used)
+            kept = _put_in_place(incoming, path, now)
+            high_water = HighWater(path)
+            high_water.write(restored.next_number - 1)
+            high_water.close()
     finally:
         _remove(incoming)
         lock.release()
@@ -138,7 +140,7 @@ async def migrate(url: str) -> Migrated:
 
 def _free(target: Path) -> Path:
     target = target.absolute()
-    if target.exists():
+    if os.path.lexists(target):
         raise StoreError(f"{target} exists: choose another name for the backup, or remove it.")
     check_folder(target.parent)
     return target
@@ -146,7 +148,7 @@ def _free(target: Path) -> Path:
 
 def _usable(source: Path, database: Path) -> Path:
     source = source.absolute()
-    if not source.is_file():
+    if not os.path.isfile(source):
         raise StoreError(f"There is no backup at {source}: correct the name.")
     if source.resolve() == database:
         raise StoreError(f"{source} is the database itself: move it away first, then restore it.")

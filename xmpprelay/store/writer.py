@@ -163,6 +163,7 @@ class Writer:
         self._retry_s = retry_s
         self._retry_at = 0.0
         self._high_water = HighWater(path)
+        self._noting = True  # False: the high-water mark could not be written the last time
         self._reserve = Reserve(path)
         self._queue: deque[_Item] = deque()
         self._wake = asyncio.Event()
@@ -197,7 +198,7 @@ class Writer:
         self._closing = True
         self._wake.set()
         if self._task is not None:
-            await self._task
+            await asyncio.shield(self._task)  # who waits here may go; what is queued is written
         self._high_water.close()
         self._reserve.release()
 
@@ -265,10 +266,7 @@ class Writer:
         return tx.numbers.next
 
     def _answer(self, batch: list[_Item]) -> None:
-        try:
-            self._high_water.write(self.next_number - 1)
-        except (OSError, StoreError) as error:  # being behind is allowed
-            log.warning("store.number_not_noted", reason=str(error))
+        self._note_number()
         for item in batch:
             if item.error is None and item.committed is not None:
                 try:
@@ -282,6 +280,16 @@ class Writer:
                 item.done.set_result(item.result)
             else:
                 item.done.set_exception(item.error)
+
+    def _note_number(self) -> None:
+        try:
+            self._high_water.write(self.next_number - 1)
+        except (OSError, StoreError) as error:  # to be behind is allowed
+            if self._noting:
+                log.warning("store.number_not_noted", path=str(self._path), exc_info=error)
+            self._noting = False
+        else:
+            self._noting = True
 
     def stop(self, error: Exception) -> None:
         """Give up: fail everybody who waits, and everybody who comes."""

@@ -5,7 +5,7 @@ outgoing ones are always built anew and never copied from what came in.
 """
 
 import re
-from datetime import UTC, datetime
+from datetime import MAXYEAR, UTC, datetime
 from functools import lru_cache
 from typing import Final
 from xml.etree.ElementTree import Element, SubElement
@@ -81,12 +81,17 @@ def stamp_of(stanza: Element) -> datetime | None:
 
 
 def parse_time(text: str) -> datetime | None:
-    """A time as XEP-0082 writes it, in UTC; None if it is not one."""
+    """A time as XEP-0082 writes it, in UTC; None if it is not one.
+
+    Nor is one in the last year that there is: nobody may be forced to calculate beyond it.
+    """
     try:
         time = datetime.fromisoformat(text)
-    except ValueError:
+        if time.tzinfo is None or time.year == MAXYEAR:
+            return None
+        return time.astimezone(UTC)
+    except (ValueError, OverflowError):
         return None
-    return time.astimezone(UTC) if time.tzinfo is not None else None
 
 
 def format_time(time: datetime) -> str:

@@ -1,0 +1,159 @@
+"""Who the people are and who follows whom, kept in memory in both directions."""
+
+from random import Random
+
+import pytest
+
+from xmpprelay.core.graph import Graph
+from xmpprelay.core.model import OWN_LANE, Follow, Mode, Person
+
+ALICE, BOB, CAROL, DAVE = 1, 2, 3, 4
+
+
+@pytest.fixture
+def graph() -> Graph:
+    graph = Graph(["example.org", "example.net"])
+    graph.add_person(Person(DAVE, "dave@far.example", None))
+    graph.add_person(Person(ALICE, "alice@example.org", "alice"))
+    graph.add_person(Person(CAROL, "carol@example.net", None))
+    graph.add_person(Person(BOB, "bob@example.org", "bob"))
+    return graph
+
+
+def follow(
+    graph: Graph, follower: int, author: int, since: int = 1, mode: Mode = Mode.HOME
+) -> None:
+    graph.add_follow(Follow(follower, author, mode, since))
+
+
+# People
+
+
+def test_people_are_found_by_id_jid_and_handle(graph: Graph) -> None:
+    bob = graph.person(BOB)
+    assert graph.by_jid("bob@example.org") is bob
+    assert graph.by_handle("BoB") is bob
+    assert graph.by_jid("nobody@example.org") is None
+    assert graph.by_handle("nobody") is None
+    with pytest.raises(KeyError):
+        graph.person(99)
+
+
+def test_a_new_handle_replaces_the_old_one(graph: Graph) -> None:
+    graph.add_person(Person(BOB, "bob@example.org", "robert"))
+    assert graph.by_handle("bob") is None
+    assert graph.by_handle("robert") == Person(BOB, "bob@example.org", "robert")
+    assert len(list(graph.people())) == 4
+
+
+def test_a_handle_can_come_later_and_go(graph: Graph) -> None:
+    graph.add_person(Person(CAROL, "carol@example.net", "carol"))
+    assert graph.by_handle("carol") is not None
+    graph.add_person(Person(CAROL, "carol@example.net", None))
+    assert graph.by_handle("carol") is None
+
+
+def test_the_servers_own_domains_are_one_lane_and_each_other_domain_is_its_own(
+    graph: Graph,
+) -> None:
+    assert graph.lane(ALICE) == graph.lane(CAROL) == OWN_LANE
+    assert graph.lane(DAVE) == "far.example"
+    assert graph.lane_of_jid("sub.example.org") == "sub.example.org"  # a domain below is another
+
+
+# Follows
+
+
+def test_a_follow_is_known_from_both_sides(graph: Graph) -> None:
+    follow(graph, BOB, ALICE, since=40, mode=Mode.AUTHOR)
+    assert graph.follow(BOB, ALICE) == Follow(BOB, ALICE, Mode.AUTHOR, 40)
+    assert graph.follows_since(BOB, ALICE) == 40
+    assert [person.id for person in graph.following(BOB)] == [ALICE]
+    assert [person.id for person in graph.followers(ALICE)] == [BOB]
+    assert graph.follower_count(ALICE) == 1
+
+
+def test_no_follow_is_none_not_an_error(graph: Graph) -> None:
+    assert graph.follow(BOB, ALICE) is None
+    assert graph.follows_since(BOB, ALICE) is None
+    assert list(graph.following(BOB)) == list(graph.followers(ALICE)) == []
+    assert graph.candidates(ALICE, OWN_LANE) == graph.lanes(ALICE) == ()
+    graph.end_follow(BOB, ALICE)
+
+
+@pytest.mark.parametrize("mode", list(Mode))
+@pytest.mark.parametrize("since", [1, 2**40])
+def test_mode_and_since_are_kept_whatever_they_are(graph: Graph, mode: Mode, since: int) -> None:
+    follow(graph, BOB, ALICE, since, mode)
+    assert graph.follow(BOB, ALICE) == Follow(BOB, ALICE, mode, since)
+
+
+def test_another_mode_is_the_same_follow(graph: Graph) -> None:
+    follow(graph, BOB, ALICE, 40, Mode.HOME)
+    follow(graph, BOB, ALICE, 40, Mode.AUTHOR)
+    assert graph.follower_count(ALICE) == 1
+    kept = graph.follow(BOB, ALICE)
+    assert kept is not None
+    assert kept.mode is Mode.AUTHOR
+
+
+def test_the_end_of_a_follow_is_known_from_both_sides(graph: Graph) -> None:
+    follow(graph, BOB, ALICE)
+    follow(graph, CAROL, ALICE)
+    graph.end_follow(BOB, ALICE)
+    assert graph.follow(BOB, ALICE) is None
+    assert [person.id for person in graph.followers(ALICE)] == [CAROL]
+    assert graph.candidates(ALICE, OWN_LANE) == (CAROL,)
+
+
+# Candidates
+
+
+def test_candidates_come_by_lane_in_ascending_id_and_lanes_sorted(graph: Graph) -> None:
+    for person in (CAROL, DAVE, BOB):
+        follow(graph, person, ALICE)
+    assert graph.candidates(ALICE, OWN_LANE) == (BOB, CAROL)
+    assert graph.candidates(ALICE, "far.example") == (DAVE,)
+    assert graph.lanes(ALICE) == (OWN_LANE, "far.example")
+
+
+def test_an_author_is_no_candidate_of_his_own(graph: Graph) -> None:  # S1.7
+    follow(graph, ALICE, ALICE)
+    follow(graph, BOB, ALICE)
+    assert graph.candidates(ALICE, OWN_LANE) == (BOB,)
+
+
+def test_candidates_follow_every_change_and_a_lane_goes_with_its_last(graph: Graph) -> None:
+    follow(graph, DAVE, ALICE)
+    assert graph.lanes(ALICE) == ("far.example",)
+    follow(graph, BOB, ALICE)
+    assert graph.candidates(ALICE, OWN_LANE) == (BOB,)
+    graph.end_follow(DAVE, ALICE)
+    assert graph.lanes(ALICE) == (OWN_LANE,)
+
+
+def test_after_any_changes_it_says_the_same_as_a_list_of_pairs() -> None:
+    rng = Random(1)
+    people = range(1, 9)
+    graph = Graph(["own"])
+    for person in people:
+        graph.add_person(Person(person, f"p{person}@{rng.choice(('own', 'one', 'two'))}", None))
+    pairs: dict[tuple[int, int], int] = {}
+    for since in range(1, 400):
+        pair = rng.choice(people), rng.choice(people)
+        if rng.random() < 0.6:
+            pairs[pair] = since
+            follow(graph, *pair, since=since)
+        else:
+            pairs.pop(pair, None)
+            graph.end_follow(*pair)
+        author = rng.choice(people)
+        expected = sorted(f for f, a in pairs if a == author)
+        assert [person.id for person in graph.followers(author)] == expected
+        assert [
+            (lane, person)
+            for lane in graph.lanes(author)
+            for person in graph.candidates(author, lane)
+        ] == sorted((graph.lane(f), f) for f in expected if f != author)
+    for pair, since in pairs.items():
+        assert graph.follows_since(*pair) == since

@@ -1,0 +1,98 @@
+"""Rates and back-off, with a clock that the test reads out."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from xmpprelay.core.pacing import Backoff, Bucket, Rate
+
+ONE_A_SECOND = Rate(1.0, 5)
+
+
+def taken(rate: Rate, times: list[float]) -> list[bool]:
+    """Which of these tries, at these times, get through."""
+    bucket, through = Bucket.full(rate, times[0] if times else 0.0), []
+    for now in times:
+        after = bucket.take(rate, now)
+        through.append(isinstance(after, Bucket))
+        if isinstance(after, Bucket):
+            bucket = after
+    return through
+
+
+def test_a_burst_is_let_through_and_then_one_a_second() -> None:
+    assert taken(ONE_A_SECOND, [0.0] * 7) == [True] * 5 + [False] * 2
+    assert taken(ONE_A_SECOND, [0.0] * 5 + [0.9, 1.0, 1.1, 2.0]) == [True] * 5 + [
+        False, True, False, True,
+    ]  # fmt: skip
+
+
+def test_a_refusal_says_when_to_come_again_and_costs_nothing() -> None:
+    bucket = Bucket(0.25, 10.0)
+    wait = bucket.take(ONE_A_SECOND, 10.0)
+    assert wait == pytest.approx(0.75)
+    assert isinstance(bucket.take(ONE_A_SECOND, 10.0 + 0.76), Bucket)
+    slow = Rate(1 / 600, 1)
+    assert Bucket(0.0, 0.0).take(slow, 0.0) == pytest.approx(600.0)
+
+
+def test_silence_saves_up_a_burst_and_no_more() -> None:
+    assert Bucket(0.0, 0.0).now_holds(ONE_A_SECOND, 3.0) == 3.0
+    assert Bucket(0.0, 0.0).now_holds(ONE_A_SECOND, 1e9) == 5.0
+
+
+def test_a_clock_that_goes_back_gives_and_takes_nothing() -> None:
+    bucket = Bucket(2.0, 100.0)
+    assert bucket.now_holds(ONE_A_SECOND, 50.0) == 2.0
+    after = bucket.take(ONE_A_SECOND, 50.0)
+    assert after == Bucket(1.0, 100.0)
+
+
+@given(
+    st.floats(0.01, 100.0),
+    st.integers(1, 50),
+    st.lists(st.floats(0.0, 3.0), max_size=60),
+)
+def test_never_more_than_burst_and_rate_in_any_span(
+    per_second: float, burst: int, gaps: list[float]
+) -> None:
+    rate = Rate(per_second, burst)
+    times = [sum(gaps[:n]) for n in range(len(gaps))]
+    through = [at for at, ok in zip(times, taken(rate, times), strict=True) if ok]
+    for first in range(len(through)):
+        for last in range(first, len(through)):
+            span = through[last] - through[first]
+            assert last - first + 1 <= burst + span * per_second + 1e-6
+
+
+@given(st.floats(0.01, 100.0), st.integers(1, 50), st.integers(0, 60))
+def test_who_waits_as_told_is_let_through(per_second: float, burst: int, tries: int) -> None:
+    rate = Rate(per_second, burst)
+    bucket, now = Bucket.full(rate, 0.0), 0.0
+    for _ in range(tries):
+        after = bucket.take(rate, now)
+        if isinstance(after, float):
+            now += after * 1.000001
+            after = bucket.take(rate, now)
+        assert isinstance(after, Bucket)
+        bucket = after
+
+
+def test_waits_double_up_to_the_longest_and_begin_again_after_a_success() -> None:
+    backoff = Backoff(0.2, 5.0)
+    waits = []
+    for _ in range(7):
+        waits.append(backoff.wait_s(1.0))
+        backoff = backoff.failed()
+    assert waits == pytest.approx([0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0])
+    assert backoff.succeeded().wait_s(1.0) == pytest.approx(0.2)
+
+
+def test_jitter_shortens_a_wait_and_never_lengthens_it() -> None:
+    backoff = Backoff(0.2, 5.0, failures=3)
+    assert backoff.wait_s(0.0) == 0.0
+    assert backoff.wait_s(0.5) == pytest.approx(0.8)
+
+
+def test_a_month_of_failures_is_no_overflow() -> None:
+    assert Backoff(0.2, 5.0, failures=10**6).wait_s(1.0) == 5.0

@@ -1,0 +1,165 @@
+"""Windows: filled from open posts and returns, confirmed in order, their slots freed by a commit.
+
+Moves 2 and 3. At most two windows of a lane are under way. A window is settled when its barrier is
+answered and all before it are settled: then the cursors move. Its slot is free only when that is
+committed, so a disk that stands still stops the lane instead of letting doubt pile up.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from xmpprelay.core.attendance import Attendance
+from xmpprelay.core.board import Board
+from xmpprelay.core.catching import Catching
+from xmpprelay.core.lanes import WINDOWS, Lane, Window, WindowState
+from xmpprelay.core.model import Grant, Post
+from xmpprelay.core.recipients import State
+from xmpprelay.core.routing import decide
+from xmpprelay.core.work import AllowanceUsed, Ask, AskLater, Write
+
+
+class Windows:
+    """The windows of one fan-out."""
+
+    def __init__(self, board: Board, attendance: Attendance, catching: Catching) -> None:
+        self._board = board
+        self._attendance = attendance
+        self._catching = catching
+
+    # Move 2
+
+    def fill_all(self, room: int, now: datetime) -> None:
+        """Fill what can be filled in all lanes; at most `room` stanzas."""
+        room = max(0, min(room, self._board.sizes.in_flight - self._board.in_flight()))
+        for lane in self._board.lanes.values():
+            while (lane.open or lane.due or lane.through) and _slot(lane):
+                written = self._fill(lane, room, now)
+                if written is None:
+                    break
+                room -= written
+
+    def _fill(self, lane: Lane, room: int, now: datetime) -> int | None:
+        """Fill one window of a lane; how many stanzas were written, None when nothing changed."""
+        window = _collecting(lane)
+        fresh = window is None
+        if window is None:
+            window = Window(self._board.new_id(), lane)
+        space = min(room, lane.size - len(window.items))
+        before = len(window.items)
+        half = space // 2 if lane.due else 0  # half of each while both wait
+        self._fill_live(lane, window, space - half, now)
+        space -= len(window.items) - before
+        for person in list(lane.due):
+            if space == 0:
+                break
+            del lane.due[person]
+            space -= self._catching.look(window, self._board.recipients[person], space, now)
+        if space and half:
+            self._fill_live(lane, window, space, now)
+        written = len(window.items) - before
+        if not written and not lane.through:
+            return None
+        window.through.update(lane.through)
+        lane.through = {}
+        if fresh:
+            lane.windows.append(window)
+            self._board.windows[window.id] = window
+        self._close(lane, window, fresh)
+        return written
+
+    def _close(self, lane: Lane, window: Window, fresh: bool) -> None:
+        if not window.items:
+            window.state = WindowState.CONFIRMED  # as soon as its elders are
+            self._settle(lane)
+        elif not lane.remote or len(window.items) >= lane.size:
+            self._ask(window)
+        elif fresh:
+            self._board.work.append(AskLater(window.id, lane.name))
+
+    def _fill_live(self, lane: Lane, window: Window, space: int, now: datetime) -> None:
+        graph = self._board.graph
+        items = lane.fill(graph, lambda post, person: decide(graph, post, person).yes, space)
+        written: list[tuple[int, Post]] = []
+        over: dict[int, set[int]] = {}  # blind people whose allowance is used up -> not written
+        for person, post in items:
+            recipient = self._board.recipients[person]
+            if recipient.grant is not Grant.GRANTED and recipient.blind():
+                if person in over or not recipient.allowance(now):
+                    over.setdefault(person, set()).add(post.number)
+                    continue
+                recipient.spend(now)
+                if not recipient.allowance(now):
+                    over[person] = set()
+            window.items.append((person, post.number))
+            written.append((person, post))
+            lane.started.setdefault(post.number, now)
+        for person, unwritten in over.items():
+            unwritten.update(number for p, number in window.items if p == person)
+            self._attendance.leaves(self._board.recipients[person], now, also=unwritten)
+            self._board.work.append(AllowanceUsed(person))
+        if written:
+            self._board.work.append(Write(window.id, lane.name, tuple(written), ()))
+
+    # Move 3
+
+    def due(self, window_id: int) -> None:
+        """A second has passed since the window was written: ask for its barrier."""
+        window = self._board.windows.get(window_id)
+        if window is not None and window.state is WindowState.OPEN:
+            self._ask(window)
+
+    def _ask(self, window: Window) -> None:
+        window.state = WindowState.ASKED
+        people = tuple(sorted({person for person, _ in window.items}))
+        self._board.work.append(Ask(window.id, window.lane.name, people))
+
+    def answered(self, window_id: int) -> bool:
+        """A window's barrier is answered; False: the window is not known any more."""
+        window = self._board.windows.get(window_id)
+        if window is None:
+            return False
+        if window.state is WindowState.ASKED:
+            lane = window.lane
+            window.state = WindowState.CONFIRMED
+            lane.failures = 0
+            lane.size = min(lane.limit, lane.size * 2)
+            self._settle(lane)
+        return True
+
+    def _settle(self, lane: Lane) -> None:
+        for window in lane.windows:
+            if window.state is WindowState.STORING:
+                continue
+            if window.state is not WindowState.CONFIRMED:
+                break
+            window.state = WindowState.STORING
+            self._board.moved(lane, window.through)
+            for person, number in window.items:
+                self._settle_item(window, person, number)
+            for batch in window.batches:
+                self._catching.settled(window, batch)
+            self._board.frees_window(window)
+
+    def _settle_item(self, window: Window, person: int, number: int) -> None:
+        recipient = self._board.recipients[person]
+        if number in recipient.missed and (person, number) not in window.bounced:
+            recipient.missed.discard(number)
+            self._board.changed(recipient)
+        if recipient.blind():
+            self._board.changed(recipient)  # the day's count
+        if recipient.state is State.CATCHING:
+            recipient.lane.due[person] = None
+
+
+def _slot(lane: Lane) -> bool:
+    """Whether a lane may be filled now."""
+    if lane.resetting:
+        return False
+    return len(lane.windows) < WINDOWS or _collecting(lane) is not None
+
+
+def _collecting(lane: Lane) -> Window | None:
+    """The window of a remote lane that still takes more."""
+    last = lane.windows[-1] if lane.windows else None
+    return last if last is not None and last.state is WindowState.OPEN else None
