@@ -148,6 +148,7 @@ class Service:
             self.delivery,
             self.people,
             self.voice,
+            self.outbox.barrier,
             **every_day,
         )
         questions = Questions(self.component, self.addresses)

@@ -202,6 +202,15 @@ async def test_nothing_leaves_the_machine(server: Ejabberd) -> None:
     await alice.leaves()
 
 
+async def test_an_offline_store_has_room_for_100_messages(server: Ejabberd) -> None:
+    alice, bob = await somebody(server, "alice"), await new_account(server, "bob")
+    for number in range(1, 102):
+        alice.sends("for later", to=bob.jid, id=f"for-later-{number}")
+    refused = await alice.gets(kind="message", type="error")
+    assert (refused.id, refused.condition) == ("for-later-101", "resource-constraint")
+    await alice.leaves()
+
+
 async def test_an_account_made_again_has_the_new_password(server: Ejabberd) -> None:
     for password in ("old", "new"):
         jid = await server.add_user("alice", password)

@@ -20,8 +20,8 @@ account is on disk; for everything else a test that kills the server calls `flus
 How it is known to be ready. Not by its log and not by waiting: the door must be open, the client
 port must answer an opened stream with its features, and the component port one with a header.
 
-The modules and limits are those of Debian's configuration where a test could tell the difference
-(100 offline messages a person, 10 sessions), without shapers.
+Modules and limits are those of Debian's configuration where a test could tell the difference: 100
+offline messages and 10 sessions a person. There are no shapers.
 """
 
 import asyncio
@@ -362,6 +362,8 @@ class Ejabberd:
             "loglevel": "info",
             "listen": self._listeners(),
             "modules": self._modules,
+            # As Debian has it; left out, there is no limit.
+            "shaper_rules": {"max_user_sessions": 10, "max_user_offline_messages": 100},
         }
         if self._s2s is None:
             return config | {"s2s_access": "none"}

@@ -144,6 +144,11 @@ class Delivery:
         recipient = self._board.recipients.get(person)
         return Grant.NEVER if recipient is None else recipient.grant
 
+    def sees(self, person: int) -> bool:
+        """Whether a person is known to be online and lets his presence be asked for."""
+        recipient = self._board.recipients.get(person)
+        return recipient is not None and recipient.online and recipient.grant is Grant.GRANTED
+
     def state_of(self, person: int) -> State | None:
         """Where a person stands; None for one without a standing."""
         recipient = self._board.recipients.get(person)

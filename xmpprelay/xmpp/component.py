@@ -34,6 +34,7 @@ from xmpprelay.xmpp.stanzas import (
     MAX_DEPTH,
     PING,
     STANZA_ERRORS,
+    VERSION,
     depth_exceeds,
     domain_of,
     error_reply,
@@ -361,6 +362,16 @@ class Component(ComponentXMPP):
         iq = Element(tag("iq"), {"from": self.domain, "to": to, "type": "get"})
         SubElement(iq, tag("ping", PING))
         return self.ask(iq)
+
+    async def version_of(self, domain: str) -> str | None:
+        """The name of the software behind a domain (XEP-0092); None: it does not say.
+
+        Raises TimeoutError or StreamError as `ask` does.
+        """
+        iq = Element(tag("iq"), {"from": self.domain, "to": domain, "type": "get"})
+        SubElement(iq, tag("query", VERSION))
+        answer = await self.ask(iq)
+        return answer.findtext(f"{tag('query', VERSION)}/{tag('name', VERSION)}")
 
     def _answered(self, iq: Element) -> None:
         known = self._questions.get(iq.get("id", ""))

@@ -19,11 +19,10 @@ from xmpprelay import __version__
 from xmpprelay.errors import BadRequest, RelayError, UnknownHandle
 from xmpprelay.xmpp.addresses import Address, Addresses, Author
 from xmpprelay.xmpp.component import Component
-from xmpprelay.xmpp.stanzas import PING, RECEIPTS, error_reply, parse_jid, reply, tag
+from xmpprelay.xmpp.stanzas import PING, RECEIPTS, VERSION, error_reply, parse_jid, reply, tag
 
 DISCO_INFO: Final = "http://jabber.org/protocol/disco#info"
 DISCO_ITEMS: Final = "http://jabber.org/protocol/disco#items"
-VERSION: Final = "jabber:iq:version"
 CONTACTS: Final = "http://jabber.org/network/serverinfo"
 RELAY_FEATURE: Final = "urn:xmpprelay:0"
 """By this one relay knows another (S12.3)."""

@@ -15,7 +15,6 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from datetime import datetime
 from typing import Any, Final, Protocol
-from xml.etree.ElementTree import Element
 
 from xmpprelay.core.delivery import IN_FLIGHT, Delivery
 from xmpprelay.core.graph import Graph
@@ -38,9 +37,10 @@ from xmpprelay.core.work import (
 from xmpprelay.errors import StoreError, StreamError
 from xmpprelay.log import get_logger
 from xmpprelay.xmpp.addresses import Addresses
+from xmpprelay.xmpp.barrier import Barrier
 from xmpprelay.xmpp.component import Component
 from xmpprelay.xmpp.rendering import Rendering
-from xmpprelay.xmpp.stanzas import domain_of, error_condition, presence
+from xmpprelay.xmpp.stanzas import domain_of, presence
 
 log = get_logger("outbox")
 
@@ -54,9 +54,6 @@ REMOTE_PROBES_PER_S: Final = 50
 """Probes to one remote domain; more would look like an attack there."""
 
 RETRY_STORE_S: Final = 1.0
-
-_PROCESSED: Final = frozenset({"service-unavailable", "feature-not-implemented"})
-"""Errors to a ping that the domain itself has made: it has processed what came before."""
 
 
 class Texts(Protocol):
@@ -92,6 +89,7 @@ class Outbox:
         self._store = store
         self._held = held
         self._now = now
+        self.barrier = Barrier(component, probe=self._send_probe, answers=delivery.sees)
         self._texts: Texts | None = None
         self._first_time: Callable[[int, str], bool] = _always
         self._waking = False
@@ -115,6 +113,7 @@ class Outbox:
     def stream_up(self) -> None:
         """The stream is up: everybody's presence is asked for."""
         self._generation += 1
+        self._spawn(self._learn_server())
         self._delivery.stream_up(self._now())
         self.wake()
 
@@ -125,8 +124,18 @@ class Outbox:
             timer.cancel()
         self._timers.clear()
         self._probes.clear()
+        self.barrier.lost()
         self._delivery.stream_lost(self._now())
         self.wake()
+
+    async def _learn_server(self) -> None:
+        """Find out whether the own server works in order: Prosody does (XEP-0092)."""
+        try:
+            name = await self._component.version_of(self._component.server_domain)
+        except (TimeoutError, StreamError):
+            return
+        self.barrier.in_order = name == "Prosody"
+        log.info("server.known", name=name, barrier="ping" if self.barrier.in_order else "probes")
 
     def wake(self) -> None:
         """There may be work: do it in this turn of the loop, after what has just happened."""
@@ -163,9 +172,10 @@ class Outbox:
         match work:
             case Write():
                 self._write(work)
-            case Ask(window, lane, _):
-                domain = lane if lane != OWN_LANE else self._component.server_domain
-                self._spawn(self._barrier(window, lane, self._component.ping(domain)))
+            case Ask(window, lane, people):
+                own = lane == OWN_LANE
+                question = self.barrier.own(people) if own else self.barrier.ping(lane)
+                self._spawn(self._confirm(window, lane, question))
             case AskLater(window, _):
                 self._later(f"window {window}", COLLECT_S, self._delivery.window_due, window)
             case Store():
@@ -198,6 +208,8 @@ class Outbox:
 
     def _done(self, task: "asyncio.Task[None]") -> None:
         self._tasks.discard(task)
+        if task is self._storing:
+            self._storing = None
         if not task.cancelled() and (failure := task.exception()) is not None:
             log.error("outbox.failed", exc_info=failure)
             self._component.drop("the outbox failed")  # everything under way is done again
@@ -226,9 +238,9 @@ class Outbox:
     def _shows(self, person: int) -> bool:
         return self._delivery.grant_of(person) is Grant.GRANTED
 
-    async def _barrier(self, window: int, lane: str, question: "asyncio.Future[Element]") -> None:
+    async def _confirm(self, window: int, lane: str, question: Coroutine[Any, Any, bool]) -> None:
         generation = self._generation
-        confirmed = await _processed(question)
+        confirmed = await question
         if generation != self._generation:
             return
         if confirmed:
@@ -244,7 +256,7 @@ class Outbox:
 
     async def _canary(self, lane: str) -> None:
         generation = self._generation
-        there = await _processed(self._component.ping(lane))
+        there = await self.barrier.ping(lane)
         if generation != self._generation:
             return
         if there:
@@ -284,7 +296,7 @@ class Outbox:
         domain = self._component.server_domain
         if lane != OWN_LANE:
             domain = domain_of(self._graph.person(person).jid)
-        await _processed(self._component.ping(domain))
+        await self.barrier.ping(domain)
         if generation == self._generation:
             self._delivery.probe_ended(person, self._now())
             self.wake()
@@ -333,12 +345,3 @@ class Outbox:
 
 def _always(_person: int, _what: str) -> bool:
     return True
-
-
-async def _processed(question: "asyncio.Future[Element]") -> bool:
-    """Whether a pinged domain says that it has processed all that was written to it before."""
-    try:
-        answer = await question
-    except (TimeoutError, StreamError):
-        return False
-    return answer.get("type") == "result" or error_condition(answer) in _PROCESSED

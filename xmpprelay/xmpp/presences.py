@@ -23,6 +23,7 @@ from xmpprelay.errors import RelayError, TryLater
 from xmpprelay.log import get_logger
 from xmpprelay.people import People
 from xmpprelay.xmpp.addresses import Addresses, Author, Home
+from xmpprelay.xmpp.barrier import Barrier
 from xmpprelay.xmpp.component import Component
 from xmpprelay.xmpp.stanzas import error_reply, parse_jid, presence, stamp_of, tag
 from xmpprelay.xmpp.voice import Voice
@@ -43,6 +44,7 @@ class Presences:
         delivery: Delivery,
         people: People,
         voice: Voice,
+        barrier: Barrier,
         *,
         queue: Callable[[str, Callable[[], Coroutine[Any, Any, None]]], bool],
         wake: Callable[[], None],
@@ -54,6 +56,7 @@ class Presences:
         self._delivery = delivery
         self._people = people
         self._voice = voice
+        self._barrier = barrier
         self._queue = queue
         self._wake = wake
         self._now = now
@@ -96,12 +99,16 @@ class Presences:
         if person is not None:
             priority, stamp = _priority(stanza), stamp_of(stanza)
             self._delivery.available(person, resource, priority, stamp, self._now())
+            if stamp is not None:
+                self._barrier.seen(person)
             self._wake()
 
     def _unavailable(self, sender: str, resource: str) -> None:
         person = self._known(sender)
         if person is not None:
             self._delivery.unavailable(person, resource or None, self._now())
+            if not self._delivery.sees(person):
+                self._barrier.gone(person)
             self._wake()
 
     def _probe(self, sender: str, to: str) -> None:

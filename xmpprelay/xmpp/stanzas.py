@@ -24,6 +24,7 @@ ORIGIN: Final = "urn:xmpp:sid:0"
 RECEIPTS: Final = "urn:xmpp:receipts"
 HINTS: Final = "urn:xmpp:hints"
 PING: Final = "urn:xmpp:ping"
+VERSION: Final = "jabber:iq:version"
 
 MAX_DEPTH: Final = 64
 """Deeper than any honest stanza, and far above where nesting exhausts the interpreter's stack."""
