@@ -42,6 +42,7 @@ cat "$M/policy-rc.d" >"$M/policy-seen" 2>/dev/null
 [ -e "$M/has/trouble" ] && { echo "E: no room on the disk"; exit 100; }
 [ -e "$M/has/impatience" ] && kill -TERM "$PPID"
 touch "$M/has/ensurepip"
+for name in ejabberd dnsmasq-base lua-unbound; do touch "$M/has/$name"; done
 ln -sf /bin/true "$M/bin/prosody"
 cat "$M/brings" >>"$M/units" 2>/dev/null
 true
@@ -65,6 +66,12 @@ HAS_ROOT=yes exec "$@"
 ID = '[ -e "$M/has/root" ] || [ -n "${HAS_ROOT-}" ] && echo 0 || echo 1000'
 
 
+# dpkg-query -W -f=FORMAT PACKAGE
+DPKG_QUERY = '[ ! -e "$M/has/$3" ] || echo installed'
+
+OF_THE_TESTS = ("prosody", "ejabberd", "dnsmasq-base", "lua-unbound")
+
+
 class Machine:
     """A machine of stubs, with a checkout on it."""
 
@@ -79,7 +86,12 @@ class Machine:
             path = shutil.which(name)
             assert path is not None
             (folder / "bin" / name).symlink_to(path)
-        for name, text in (("python3", PYTHON), ("apt-get", APT_GET), ("id", ID)):
+        for name, text in (
+            ("python3", PYTHON),
+            ("apt-get", APT_GET),
+            ("dpkg-query", DPKG_QUERY),
+            ("id", ID),
+        ):
             self.stub(name, text)
         shutil.copytree(REPOSITORY / "tools", self.checkout / "tools")
         requirements = Path("tests/interop/requirements-aioxmpp.txt")
@@ -142,7 +154,7 @@ def machine(tmp_path: Path) -> Machine:
 
 
 def test_a_machine_with_everything_gets_the_environments_only(machine: Machine) -> None:
-    machine.has("ensurepip", "prosody")
+    machine.has("ensurepip", *OF_THE_TESTS)
     assert machine.set_up("test").returncode == 0
     calls = machine.calls()
     assert [call for call in calls if not call.startswith("pip")] == [
@@ -155,7 +167,7 @@ def test_a_machine_with_everything_gets_the_environments_only(machine: Machine) 
 
 @pytest.mark.parametrize("what", ["run", "check", "test"])
 def test_a_second_run_calls_nothing_and_is_silent(machine: Machine, what: str) -> None:
-    machine.has("ensurepip", "prosody")
+    machine.has("ensurepip", *OF_THE_TESTS)
     assert machine.set_up(what).returncode == 0
     assert machine.calls()
     machine.lacks("apt-get", "ensurepip")
@@ -171,7 +183,8 @@ def test_root_gets_everything_missing_in_one_installation(machine: Machine) -> N
     update, install = machine.calls("apt-get")
     assert update.endswith("update [noninteractive]")
     assert install.endswith(
-        " install -y --no-install-recommends python3-venv prosody [noninteractive]"
+        " install -y --no-install-recommends python3-venv"
+        " prosody ejabberd dnsmasq-base lua-unbound [noninteractive]"
     )
 
 
@@ -346,7 +359,7 @@ def test_what_pip_could_not_finish_is_tried_again(machine: Machine) -> None:
 
 
 def test_a_changed_pyproject_is_installed_again(machine: Machine) -> None:
-    machine.has("ensurepip", "prosody")
+    machine.has("ensurepip", *OF_THE_TESTS)
     assert machine.set_up("test").returncode == 0
     machine.calls()
     (machine.checkout / "pyproject.toml").touch()  # newer, and the same
