@@ -2,7 +2,7 @@
 # brings what is missing and is done at once when nothing is.
 
 .DEFAULT_GOAL := help
-.PHONY: help run check test
+.PHONY: help run check test chaos bench
 
 help:
 	@echo 'xmpprelay: a microblog that stays up when the service behind it goes down.'
@@ -10,6 +10,8 @@ help:
 	@echo '  make run      try it: a private server, three people, a tour in this terminal'
 	@echo '  make test     every check and every test (some minutes)'
 	@echo '  make check    the quick part: lint, types, layers, unit tests (under a minute)'
+	@echo '  make chaos    the long runs: thousands of simulated failures (about half an hour)'
+	@echo '  make bench    the figures of docs/performance.md, on this machine'
 	@echo
 	@echo 'Each sets itself up on Debian or Ubuntu; git, make and Python 3.11 are enough.'
 	@echo 'make run ARGS=--tour-only plays the tour and ends; ARGS="--data-dir DIR" keeps the data.'
@@ -37,3 +39,13 @@ test:
 	@tools/setup test
 	$(read_only_checks)
 	.venv/bin/python -m pytest $(ARGS)
+
+# FIRST_SEED=N begins elsewhere; SEEDS=N makes it shorter or longer.
+chaos:
+	@tools/setup test
+	XMPPRELAY_SEEDS=$(or $(SEEDS),5000) XMPPRELAY_FIRST_SEED=$(or $(FIRST_SEED),0) \
+	.venv/bin/python -m pytest --timeout 0 tests/properties/test_fanout.py tests/faults $(ARGS)
+
+bench:
+	@tools/setup test
+	.venv/bin/python -m tests.bench latency

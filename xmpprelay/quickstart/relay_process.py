@@ -81,17 +81,18 @@ class RelayProcess:
         return time.perf_counter() - began
 
     async def stop(self) -> float:
-        """End it with SIGTERM; the seconds it took. Raises RelayFailed if it had to be killed."""
+        """End it with SIGTERM; the seconds it took. Raises RelayFailed if it had to be killed.
+
+        A stop that was cancelled is taken up by the next one.
+        """
         began = time.perf_counter()
-        process, self._process = self._process, None
         if self._watch is not None:
             self._watch.cancel()
-        try:
-            if process is not None:
-                await _end(process)
-        finally:
-            if self._notices is not None:
-                self._notices.close()
+        if self._process is not None:
+            await _end(self._process)
+            self._process = None
+        if self._notices is not None:
+            self._notices.close()
         return time.perf_counter() - began
 
     async def command(self, *arguments: str) -> str:

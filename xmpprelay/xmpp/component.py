@@ -17,6 +17,7 @@ keep strangers' presence, queue without bound, or die of a stanza nested a thous
 import asyncio
 import hashlib
 import random
+import socket
 import time
 import uuid
 from collections.abc import Callable
@@ -56,6 +57,13 @@ STEADY_S: Final = 10.0
 
 WRITE_BUFFER_BYTES: Final = 256 * 1024
 """Above it the transport asks to pause: two windows of short posts fit in."""
+
+_QUICK_ACK: Final = getattr(socket, "TCP_QUICKACK", None)
+"""Acknowledge what was read at once (tcp(7)); it has to be said again after each read.
+
+A server with Nagle's algorithm on, which is Prosody's default, holds back a small stanza until the
+one before it is acknowledged: 46 ms from an author to a follower instead of 5.5.
+"""
 
 _STREAMS: Final = "http://etherx.jabber.org/streams"
 _STREAM_ERRORS: Final = "urn:ietf:params:xml:ns:xmpp-streams"
@@ -231,6 +239,8 @@ class Component(ComponentXMPP):
     def data_received(self, data: bytes | str) -> None:
         """Bytes from the server."""
         self._heard = time.monotonic()
+        if _QUICK_ACK is not None and self.socket is not None:
+            self.socket.setsockopt(socket.IPPROTO_TCP, _QUICK_ACK, 1)
         super().data_received(data)
 
     def pause_writing(self) -> None:
