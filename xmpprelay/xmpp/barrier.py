@@ -52,10 +52,12 @@ class Barrier:
         *,
         probe: Callable[[int], None],
         answers: Callable[[int], bool],
+        silent_s: float = SILENT_S,
     ) -> None:
         self._component = component
         self._probe = probe
         self._answers = answers
+        self._silent_s = silent_s
         self._waiting: dict[int, asyncio.Future[bool]] = {}
         self.in_order = False  # the own server works off the stream in order
 
@@ -89,7 +91,7 @@ class Barrier:
         if not self._answers(person):
             return False
         future = self._waiting[person] = asyncio.get_running_loop().create_future()
-        timer = asyncio.get_running_loop().call_later(SILENT_S, _say, future, False)
+        timer = asyncio.get_running_loop().call_later(self._silent_s, _say, future, False)
         self._probe(person)
         try:
             return await future

@@ -1,0 +1,176 @@
+"""The barrier on the own server: a ping where it works in order, sampled probes elsewhere."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+from xml.etree.ElementTree import Element
+
+import pytest
+
+from xmpprelay.errors import StreamError
+from xmpprelay.xmpp.barrier import Barrier
+from xmpprelay.xmpp.stanzas import STANZA_ERRORS, tag
+
+
+class Stream:
+    """A stream whose pings are answered by hand."""
+
+    server_domain = "example.test"
+
+    def __init__(self) -> None:
+        self.pings: list[tuple[str, asyncio.Future[Element]]] = []
+        self.pinged = asyncio.Event()
+
+    def ping(self, domain: str) -> "asyncio.Future[Element]":
+        future: asyncio.Future[Element] = asyncio.get_running_loop().create_future()
+        self.pings.append((domain, future))
+        self.pinged.set()
+        return future
+
+    def answer(self, kind: str = "result", condition: str | None = None) -> None:
+        iq = Element(tag("iq"), type=kind)
+        if condition is not None:
+            error = Element(tag("error"))
+            error.append(Element(tag(condition, STANZA_ERRORS)))
+            iq.append(error)
+        self.pings[-1][1].set_result(iq)
+
+
+class World:
+    """A barrier with everything around it in plain sight."""
+
+    def __init__(self, silent_s: float = 60.0) -> None:
+        self.stream = Stream()
+        self.probed: list[int] = []
+        self.online: set[int] = set(range(1, 1000))
+        self.barrier = Barrier(
+            self.stream,  # type: ignore[arg-type]
+            probe=self.probed.append,
+            answers=lambda person: person in self.online,
+            silent_s=silent_s,
+        )
+
+    async def ask(self, *people: int) -> "asyncio.Task[bool]":
+        """Ask for a window's barrier; returns when the questions are out."""
+        return await self.begin(self.barrier.own(people))
+
+    async def begin(self, question: Coroutine[Any, Any, bool]) -> "asyncio.Task[bool]":
+        task = asyncio.get_running_loop().create_task(question)
+        await self.turns()
+        return task
+
+    async def turns(self) -> None:
+        for _ in range(10):
+            await asyncio.sleep(0)
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+async def test_a_server_that_works_in_order_is_pinged(world: World) -> None:
+    world.barrier.in_order = True
+    asked = await world.ask(*range(1, 101))
+    assert world.probed == []
+    assert [domain for domain, _ in world.stream.pings] == ["example.test"]
+    world.stream.answer()
+    assert await asked
+
+
+async def test_elsewhere_every_tenth_and_the_last_are_probed_and_all_must_answer(
+    world: World,
+) -> None:
+    asked = await world.ask(*range(1, 96))
+    assert world.probed == [10, 20, 30, 40, 50, 60, 70, 80, 90, 95]
+    assert world.stream.pings == []
+    for person in world.probed[:-1]:
+        world.barrier.seen(person)
+    await world.turns()
+    assert not asked.done(), "one has not answered"
+    world.barrier.seen(95)
+    assert await asked
+
+
+async def test_somebody_else_says_nothing(world: World) -> None:
+    asked = await world.ask(1, 2, 3)
+    world.barrier.seen(2)
+    await world.turns()
+    assert not asked.done()
+    world.barrier.seen(3)
+    assert await asked
+
+
+async def test_who_is_gone_is_stood_in_for_by_his_neighbour(world: World) -> None:
+    asked = await world.ask(1, 2, 3)
+    world.barrier.gone(3)
+    await world.turns()
+    assert world.probed == [3, 2]
+    world.barrier.seen(2)
+    assert await asked
+
+
+async def test_who_is_silent_is_stood_in_for_and_then_the_ping_decides() -> None:
+    world = World(silent_s=0.0)
+    asked = await world.ask(1, 2)
+    await world.stream.pinged.wait()
+    assert world.probed == [2, 1]
+    world.stream.answer()
+    assert await asked
+
+
+async def test_nobody_online_means_the_ping(world: World) -> None:
+    world.online.clear()
+    asked = await world.ask(1, 2)
+    assert world.probed == []
+    world.stream.answer()
+    assert await asked
+
+
+async def test_one_probe_at_a_time_for_each(world: World) -> None:
+    first = await world.ask(7)
+    second = await world.ask(7)
+    assert world.probed == [7]
+    world.barrier.seen(7)
+    assert await first
+    await world.turns()
+    assert world.probed == [7, 7], "the answer to the first says nothing of the second window"
+    assert not second.done()
+    world.barrier.seen(7)
+    assert await second
+
+
+@pytest.mark.parametrize(
+    ("condition", "confirmed"),
+    [
+        ("service-unavailable", True),
+        ("feature-not-implemented", True),
+        ("remote-server-timeout", False),
+        ("remote-server-not-found", False),
+        ("resource-constraint", False),
+    ],
+)
+async def test_an_error_confirms_only_if_the_domain_itself_has_made_it(
+    world: World, condition: str, confirmed: bool
+) -> None:
+    asked = await world.begin(world.barrier.ping("elsewhere.test"))
+    world.stream.answer("error", condition)
+    assert await asked is confirmed
+
+
+@pytest.mark.parametrize("failure", [TimeoutError, lambda: StreamError("lost")])
+async def test_silence_and_a_lost_stream_confirm_nothing(
+    world: World, failure: Callable[[], Exception]
+) -> None:
+    asked = await world.begin(world.barrier.ping("elsewhere.test"))
+    world.stream.pings[-1][1].set_exception(failure())
+    assert not await asked
+
+
+async def test_a_lost_stream_ends_the_waiting(world: World) -> None:
+    asked = await world.ask(1)
+    world.online.clear()
+    world.barrier.lost()
+    await world.turns()
+    world.stream.pings[-1][1].set_exception(StreamError("lost"))
+    assert not await asked
