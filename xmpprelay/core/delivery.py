@@ -106,14 +106,16 @@ class Delivery:
     def post_committed(self, post: Post, stored_lanes: Iterable[str]) -> None:
         """Open the fan-out of a post. Posts come in ascending number, each right after its commit.
 
-        `stored_lanes` are those for which the post's own transaction made cursor rows: at least all
-        in which somebody follows the author by then, also by a follow of the same transaction. A
-        lane without a row would not be known after a crash.
+        `stored_lanes` are those for which the post's own transaction made cursor rows. A lane that
+        came up in that same transaction, by somebody's follow, gets its row with the next store:
+        the one that, at the earliest, lets the new follower be live.
         """
         board = self._board
         lanes = board.graph.lanes(post.author)
         for name in lanes:
             board.lane(name).take_up(post)
+            if name not in stored_lanes:
+                board.moved(board.lane(name), {post.number: 0})
         for name in stored_lanes:
             if name not in lanes:
                 board.moved(board.lane(name), {post.number: DONE})

@@ -26,7 +26,6 @@ from sqlalchemy import (
 
 from xmpprelay.core.model import (
     Appended,
-    Cursor,
     DeliveryRows,
     Follow,
     Mode,
@@ -295,19 +294,16 @@ def store_delivery(tx: Transaction, rows: Sequence[DeliveryRows]) -> list[None]:
     upsert(tx.conn, standing, [standing_row(each) for each in standings.values()])
     moved = [each for each in cursors.values() if each.position is not None]
     done = [each for each in cursors.values() if each.position is None]
-    this = and_(fanout.c.number == bindparam("n"), fanout.c.lane == bindparam("l"))
-    if moved:
-        tx.conn.execute(
-            update(fanout).where(this).values(position=bindparam("p")),
-            [{**_cursor_key(each), "p": each.position} for each in moved],
-        )
+    # A row may be new: its lane came up in the transaction that made the post.
+    upsert(
+        tx.conn,
+        fanout,
+        [{"number": each.number, "lane": each.lane, "position": each.position} for each in moved],
+    )
     if done:
-        tx.conn.execute(delete(fanout).where(this), [_cursor_key(each) for each in done])
+        this = and_(fanout.c.number == bindparam("n"), fanout.c.lane == bindparam("l"))
+        tx.conn.execute(delete(fanout).where(this), [{"n": e.number, "l": e.lane} for e in done])
     return [None] * len(rows)
-
-
-def _cursor_key(cursor: Cursor) -> dict[str, Any]:
-    return {"n": cursor.number, "l": cursor.lane}
 
 
 @dataclass(frozen=True, slots=True)
