@@ -94,9 +94,12 @@ async def test_nothing_for_those_who_left_meanwhile_lands_in_an_offline_store(
     await world.server.kill()
     for person in (alice, *followers):
         await person.drops()
+    await world.until(lambda: not world.service.component.up)
+    await world.service.relay.accept(draft(alice, "in the dark"))
     await world.server.start()
-    await asyncio.gather(*(person.comes() for person in (alice, *staying)))
     await reconnected(world, 2)
+    await world.service.relay.accept(draft(alice, "at once"))
+    await asyncio.gather(*(person.comes() for person in (alice, *staying)))
     await alice.says("meanwhile")
     for each in staying:
         await each.gets_post("meanwhile")
@@ -104,15 +107,15 @@ async def test_nothing_for_those_who_left_meanwhile_lands_in_an_offline_store(
     assert not list(offline.glob("f*")), "the server holds nothing for anybody"
     for each in leaving:
         await each.comes()
-        got = await each.gets_post("meanwhile")
-        delay = got.child("delay", DELAY)
-        assert delay is not None
-        assert delay.get("from") == each.relay, "it waited with the relay"
+        for text in ("in the dark", "at once", "meanwhile"):
+            delay = (await each.gets_post(text)).child("delay", DELAY)
+            assert delay is not None
+            assert delay.get("from") == each.relay, "it waited with the relay"
     await alice.says("after")
     for each in followers:
         await each.gets_post("after")
         await each.fence()
-        assert each.posts() == ["before", "meanwhile", "after"]
+        assert each.posts() == ["before", "in the dark", "at once", "meanwhile", "after"]
 
 
 async def test_a_server_that_hangs_in_silence_is_noticed_and_left(fragile_world: World) -> None:

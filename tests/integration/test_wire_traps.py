@@ -79,6 +79,25 @@ async def test_a_door_that_fails_answers_no_error_and_ends_nothing(wire: Wire) -
     assert not wire.closed
 
 
+async def test_what_was_sent_to_somebody_else_or_by_nobody_is_dropped(wire: Wire) -> None:
+    for kind, sort in (("message", "chat"), ("presence", "subscribe"), ("iq", "get")):
+        for sender, to in (
+            (BOB, "elsewhere.test"),
+            (BOB, f"alice@{RELAY}.elsewhere.test"),
+            (BOB, ""),
+            (BOB, f"a@b@{RELAY}"),
+            ("", HOME),
+            ("@", HOME),
+        ):
+            wire.feeds(
+                f"<{kind} from='{sender}' to='{to}' type='{sort}' id='x'><body>hello</body></{kind}>"
+            )
+    await wire.quiet()
+    assert not wire.taken()
+    assert not wire.service.component.failures
+    assert wire.service.db.next_number == 1
+
+
 async def test_an_affair_that_fails_takes_no_other_with_it(wire: Wire) -> None:
     async def failing() -> None:
         raise RecursionError

@@ -25,6 +25,9 @@ HOME = f"home@{RELAY}"
 _TURNS = 4
 """Turns of the loop from one thing to what follows from it."""
 
+_PROSODY = "<query xmlns='jabber:iq:version'><name>Prosody</name></query>"
+"""It works in order, as this test's end of the wire does."""
+
 _ids = itertools.count(1)
 
 
@@ -96,8 +99,10 @@ class Wire:
             self._answers("<handshake/>")
         elif stanza.kind == "iq" and stanza.type == "get":
             if self.answers:
+                named = stanza.has("query", "jabber:iq:version")
                 self._answers(
-                    f"<iq from='{stanza.to}' to='{RELAY}' id='{stanza.id}' type='result'/>"
+                    f"<iq from='{stanza.to}' to='{RELAY}' id='{stanza.id}' type='result'>"
+                    f"{_PROSODY if named else ''}</iq>"
                 )
         else:
             self.sent.append(stanza)
