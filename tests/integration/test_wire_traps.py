@@ -90,7 +90,8 @@ async def test_what_was_sent_to_somebody_else_or_by_nobody_is_dropped(wire: Wire
             ("@", HOME),
         ):
             wire.feeds(
-                f"<{kind} from='{sender}' to='{to}' type='{sort}' id='x'><body>hello</body></{kind}>"
+                f"<{kind} from='{sender}' to='{to}' type='{sort}' id='x'>"
+                f"<body>hello</body></{kind}>"
             )
     await wire.quiet()
     assert not wire.taken()
