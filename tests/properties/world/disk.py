@@ -104,7 +104,7 @@ class Disk:
             key = cursor.number, cursor.lane
             if cursor.position is None:
                 self.fanout.pop(key, None)
-            elif key in self.fanout:
+            else:
                 self.fanout[key] = cursor.position
 
 
@@ -126,6 +126,7 @@ class Writer:
         graph: Graph,
         commit_s: Callable[[], float],
         applied: Callable[[Row, Result], None],
+        written: Callable[[], None],
     ) -> None:
         self._agenda = agenda
         self._rng = rng
@@ -133,6 +134,7 @@ class Writer:
         self._graph = graph
         self._commit_s = commit_s
         self._applied = applied
+        self._written = written
         self._queue: deque[_Item] = deque()
         self._writing: list[_Item] = []
         self._dead = False
@@ -155,8 +157,17 @@ class Writer:
         count = len(self._queue)
         if self._rng.random() < 0.3:
             count = self._rng.randint(1, count)
-        self._writing = [self._queue.popleft() for _ in range(count)]
+        while len(self._writing) < count and not self._waits():
+            self._writing.append(self._queue.popleft())
         self._agenda.after(self._commit_s(), self._end)
+
+    def _waits(self) -> bool:
+        """A post is not written together with a follow before it: it asks the graph for its lanes.
+
+        Else a follower who is live already may be in a lane in which the post has no row.
+        """
+        posts = isinstance(self._queue[0].row, NewPost)
+        return posts and any(isinstance(item.row, NewFollow) for item in self._writing)
 
     def _end(self) -> None:
         if self._dead:
@@ -174,18 +185,16 @@ class Writer:
             self._begin()
 
     def _commit(self, items: list[_Item]) -> None:
-        fresh: dict[int, set[str]] = {}  # author -> lanes of those who follow him in this commit
         for item in items:
             match item.row:
                 case NewPost(author):
-                    lanes = {*self._graph.lanes(author), *fresh.get(author, ())}
-                    names = tuple(sorted(lanes))
-                    item.result = self._disk.append(self._agenda, author, names), names
-                case NewFollow(follower, author):
-                    fresh.setdefault(author, set()).add(self._disk.lanes[follower])
+                    lanes = self._graph.lanes(author)
+                    item.result = self._disk.append(self._agenda, author, lanes), lanes
+                case NewFollow():
                     item.result = self._disk.add_follow(self._agenda, item.row)
                 case EndFollow(follower, author):
                     item.result = self._disk.follows.pop((follower, author), None) is not None
                 case DeliveryRows():
                     self._disk.keep(item.row)
             self._applied(item.row, item.result)
+        self._written()

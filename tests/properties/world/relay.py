@@ -93,7 +93,9 @@ class Relay:
         self.delivery.load(disk.standings.values(), newest, disk.next_number)
         for person in people:
             self.delivery.set_catchup(person.id, plan.catchup)
-        self._writer = Writer(agenda, rng, disk, self.graph, plan.commit_s, self._applied)
+        self._writer = Writer(
+            agenda, rng, disk, self.graph, plan.commit_s, self._applied, self._written
+        )
         self._to_store: deque[Store] = deque()
         self._storing = False
         self._waking = False
@@ -325,8 +327,11 @@ class Relay:
                     self._agenda.note(f"committed {_brief(row)}")
                 for standing in row.standings:
                     self._ledger.told_of(standing)
-                if self._plan.looks_at_disk():
-                    self._ledger.check_disk()
+
+    def _written(self) -> None:
+        """A transaction is committed."""
+        if self._plan.looks_at_disk():
+            self._ledger.check_disk()
 
     def _read(self, read: Read) -> None:
         if self.dead:
