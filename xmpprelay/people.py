@@ -58,8 +58,8 @@ _CHUNK: Final = 1000
 class Wire(Protocol):
     """What is said over XMPP about changes."""
 
-    def ask_presence(self, person: Person) -> None:
-        """Ask somebody, once, to let home@relay see his presence (S5.5)."""
+    def ask_presence(self, person: Person) -> bool:
+        """Ask somebody, once, to let home@relay see his presence (S5.5); False: it cannot now."""
 
     def follow_ended(self, follower: Person, author: Person) -> None:
         """Tell a follower's server that he follows no more."""
@@ -178,10 +178,9 @@ class People:
             followed = await self._db.write(add_follow, row, committed=self._followed)
         except StoreError as error:
             raise _later() from error
-        if self._delivery.grant_of(person.id) is Grant.NEVER:
+        if self._delivery.grant_of(person.id) is Grant.NEVER and self._wire.ask_presence(person):
             self._delivery.set_grant(person.id, Grant.ASKED, self._now())
             self._wake()
-            self._wire.ask_presence(person)
         if followed.new:
             self._notice(author, person)
         return followed.new

@@ -16,7 +16,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -55,7 +55,10 @@ PATIENCE_S: Final = 15.0
 """How long the first connection is tried for: a server that boots beside us is there by then."""
 
 DRAIN_S: Final = 2.0
-"""What a stop waits for intake, windows and rows, each; the whole stop takes five at most."""
+"""What a stop waits for intake, windows and rows, each."""
+
+DRAIN_ALL_S: Final = 3.5
+"""And for all of them together; with the end of the stream, five seconds at most."""
 
 TICK_S: Final = 60.0
 DAY_S: Final = 86_400.0
@@ -228,7 +231,10 @@ class Service:
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(TICK_S)
-            self.tick()
+            try:
+                self.tick()
+            except Exception:  # the top of the loop: the next minute may be better
+                log.exception("tick.failed")
 
     def tick(self) -> None:
         """A minute has passed."""
@@ -249,14 +255,12 @@ class Service:
             if task is not None:
                 task.cancel()
         await self.control.stop()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.intake.drained(), DRAIN_S)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.outbox.landed(), DRAIN_S)
+        ends_at = time.monotonic() + DRAIN_ALL_S
+        await _wait(self.intake.drained(), ends_at)
+        await _wait(self.outbox.landed(), ends_at)
         self.outbox.stream_lost()
         await self.component.close()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.outbox.close(), DRAIN_S)
+        await _wait(self.outbox.close(), ends_at)
         await self.db.close()
 
     # The command line
@@ -267,6 +271,12 @@ class Service:
             rows, lambda done: request.progress(done, len(rows))
         )
         return {"people": people, "follows": follows}
+
+
+async def _wait(step: Coroutine[Any, Any, None], ends_at: float) -> None:
+    left_s = max(0.1, ends_at - time.monotonic())
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(step, min(DRAIN_S, left_s))
 
 
 def _closed(_: object) -> None:

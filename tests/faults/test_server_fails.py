@@ -161,7 +161,7 @@ async def test_a_death_behind_an_unanswered_question_is_seen_at_once(
     component = world.service.component
     world.server.pause()
     question = component.ping(component.server_domain)
-    await asyncio.sleep(0.3)  # by now the relay has asked as well
+    await world.until(lambda: len(component._questions) == 2)  # the relay has asked as well
     began = time.monotonic()
     await world.server.kill()
     await world.until(lambda: not component.up)

@@ -163,11 +163,6 @@ class Mailbox:
                 self._more.clear()
                 await self._more.wait()
 
-    async def until_more(self) -> None:
-        """Return when something has arrived after the call."""
-        self._more.clear()
-        await self._more.wait()
-
     def forget(self) -> None:
         """Leave what has arrived aside; it stays in the ledger."""
         self._waiting.clear()

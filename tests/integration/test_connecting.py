@@ -1,9 +1,11 @@
 """The component's connection: what is told when there is none, and how the next one is made."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
+from xml.etree.ElementTree import fromstring
 
 import pytest
 
@@ -17,15 +19,13 @@ HEADER = (
     f"<stream:stream xmlns='{COMPONENT}' xmlns:stream='http://etherx.jabber.org/streams' "
     f"from='{DOMAIN}' id='7'>"
 )
-CONFLICT = (
-    "<stream:error><conflict xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error>"
-)
+CONFLICT = "<stream:error><conflict xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error>"
 
 Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, None]]
 
 
 @asynccontextmanager
-async def listening(*scripts: Script) -> AsyncIterator[int]:
+async def listening(*scripts: Script, port: int = 0) -> AsyncIterator[int]:
     """A server that treats its first, second … connection as these say; gives its port."""
     left = list(scripts)
     writers: list[asyncio.StreamWriter] = []
@@ -34,7 +34,7 @@ async def listening(*scripts: Script) -> AsyncIterator[int]:
         writers.append(writer)
         await left.pop(0)(reader, writer)
 
-    server = await asyncio.start_server(connected, "127.0.0.1", 0)
+    server = await asyncio.start_server(connected, "127.0.0.1", port)
     try:
         yield server.sockets[0].getsockname()[1]
     finally:
@@ -50,6 +50,15 @@ async def accepts(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
     writer.write(HEADER.encode())
     await reader.readuntil(b"</handshake>")
     writer.write(b"<handshake/>")
+    await writer.drain()
+
+
+async def answers(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """As a server does that is asked whether it is still there."""
+    await accepts(reader, writer)
+    asked = fromstring(await reader.readuntil(b"</iq>"))
+    writer.write(f"<iq from='{asked.get('to')}' to='{DOMAIN}' id='{asked.get('id')}' ".encode())
+    writer.write(b"type='result'/>")
     await writer.drain()
 
 
@@ -112,13 +121,13 @@ async def test_a_server_that_comes_up_later_is_waited_for() -> None:
     port = free_port()
     made = component(port)
     opening = asyncio.create_task(made.open(10.0))
-    await asyncio.sleep(0.05)  # the first tries are in vain
+    for _ in range(20):  # the first try is in vain
+        await asyncio.sleep(0)
     assert not opening.done()
-    server = await asyncio.start_server(accepts, "127.0.0.1", port)
-    await asyncio.wait_for(opening, 10)
-    assert made.up
-    await made.close()
-    server.close()
+    async with listening(accepts, port=port):
+        await asyncio.wait_for(opening, 10)
+        assert made.up
+        await made.close()
 
 
 # --- the next one --------------------------------------------------------------------------------
@@ -133,19 +142,16 @@ async def test_one_that_was_refused_is_ended_and_does_not_end_the_next() -> None
         await accepts(reader, writer)
         writer.close()
 
-    async def refuses_and_stays(
-        reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
+    async def refuses_and_stays(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b">")
         writer.write((HEADER + CONFLICT).encode())
         later.append(writer)
-        with pytest.raises(ConnectionResetError):
+        with contextlib.suppress(ConnectionResetError):
             while await reader.read(1000):
                 pass
-            raise ConnectionResetError
         ended.set()
 
-    async with listening(closes, refuses_and_stays, accepts) as port:
+    async with listening(closes, refuses_and_stays, answers) as port:
         made = component(port)
         streams: asyncio.Queue[str] = asyncio.Queue()
         made.came_up = lambda: streams.put_nowait("up")
@@ -156,9 +162,8 @@ async def test_one_that_was_refused_is_ended_and_does_not_end_the_next() -> None
             assert [await streams.get() for _ in range(3)] == ["up", "down", "up"]
             await ended.wait()
         later[0].close()
-        await asyncio.sleep(0.05)  # the end of the second connection would be noticed by now
+        assert (await made.ping("example.test")).get("type") == "result"
         assert streams.empty()
-        assert made.up
         await made.close()
         await asyncio.wait_for(running, 10)
 
@@ -175,5 +180,3 @@ async def test_what_is_asked_fails_with_the_stream_and_not_later() -> None:
         with pytest.raises(StreamError):
             await made.ping("example.test")
         await made.close()
-
-

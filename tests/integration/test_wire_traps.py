@@ -99,6 +99,23 @@ async def test_what_was_sent_to_somebody_else_or_by_nobody_is_dropped(wire: Wire
     assert wire.service.db.next_number == 1
 
 
+async def test_a_fault_of_ours_is_told_and_leaves_nobody_in_silence(wire: Wire) -> None:
+    async def broken(*_: object) -> None:
+        raise RecursionError
+
+    service = wire.service
+    service.relay.accept = service.people.join = broken  # type: ignore[method-assign,assignment]
+    text = wire.says(ALICE, "hello?")
+    wire.feeds(
+        f"<iq from='{BOB}' to='{HOME}' type='set' id='r'><query xmlns='jabber:iq:register'>"
+        "<username>bob</username></query></iq>"
+    )
+    await wire.quiet()
+    told = {each.id: (each.condition, each.error_type) for each in wire.taken()}
+    assert told == dict.fromkeys((text, "r"), ("internal-server-error", "wait"))
+    assert service.intake.failures == 2, "and is logged"
+
+
 async def test_an_affair_that_fails_takes_no_other_with_it(wire: Wire) -> None:
     async def failing() -> None:
         raise RecursionError
@@ -108,6 +125,48 @@ async def test_an_affair_that_fails_takes_no_other_with_it(wire: Wire) -> None:
     await wire.quiet()
     assert wire.service.intake.failures == 1
     assert count(wire.taken(), to=ALICE, body="ok #1: 1 person") == 1
+
+
+# --- the journal is the only queue ---------------------------------------------------------------
+
+
+async def many_follow(wire: Wire, number: int) -> None:
+    """So many more follow alice, and are there."""
+    people = [(f"f{n}@example.test", None, ("alice",)) for n in range(number)]
+    await wire.service.people.add_all(people, lambda _: None)
+    for jid, _, _ in people:
+        wire.feeds(f"<presence from='{jid}' to='{HOME}' type='subscribed'/>")
+        wire.feeds(f"<presence from='{jid}/x' to='{HOME}'/>")
+    await wire.quiet()
+    wire.taken()
+
+
+async def test_no_more_than_two_windows_are_under_way(wire: Wire) -> None:
+    await many_follow(wire, 499)
+    wire.answers = False
+    for n in range(3):
+        wire.says(ALICE, f"post {n}")
+    sent: list[int] = []
+    for _ in range(10):
+        await wire.quiet()
+        sent.append(len([each for each in wire.taken() if each.post_id is not None]))
+        wire.answers_now()
+        await wire.quiet()
+    assert sent[:2] == [200, 200]
+    assert max(sent) == 200, "whoever does not answer is sent nothing more"
+    assert sum(sent) + len([each for each in wire.taken() if each.post_id]) == 3 * 500
+
+
+async def test_a_transport_that_asks_for_a_pause_is_given_nothing_more(wire: Wire) -> None:
+    await many_follow(wire, 10)
+    component = wire.service.component
+    component.pause_writing()
+    wire.says(ALICE, "not yet")
+    await wire.quiet()
+    assert not [each for each in wire.taken() if each.post_id is not None]
+    component.resume_writing()
+    await wire.quiet()
+    assert len([each for each in wire.taken() if each.post_id is not None]) == 11
 
 
 # --- outstanding questions cost nothing -----------------------------------------------------
@@ -235,7 +294,8 @@ async def test_nothing_is_said_or_sent_before_the_commit(wire: Wire) -> None:
             f"<request xmlns='{RECEIPTS}'/><origin-id xmlns='{SID}' id='m'/></message>"
         )
         wire.says(BOB, "ping")
-        await asyncio.sleep(0.05)  # the time of a hundred commits
+        for _ in range(100):
+            await asyncio.sleep(0)
         assert [each.body for each in wire.taken()] == ["pong"]
     await wire.quiet()
     to_alice = [each for each in wire.sent if each.to.startswith(ALICE)]
@@ -243,6 +303,25 @@ async def test_nothing_is_said_or_sent_before_the_commit(wire: Wire) -> None:
     receipt = to_alice[0]
     assert (receipt.sender, receipt.to, receipt.type) == (HOME, f"{ALICE}/x", "chat")
     assert count(wire.sent, to=BOB, body="alice: safe?  #1") == 1
+
+
+async def test_what_was_cut_off_behind_a_commit_is_said_at_the_next_occasion(wire: Wire) -> None:
+    """The follow is on the disk; its confirmation and the request for presence are not out."""
+    subscribe = f"<presence from='carol@example.test' to='alice@{RELAY}' type='subscribe'/>"
+    with held(wire.service.db.path):
+        wire.feeds(subscribe)
+        await asyncio.sleep(0)
+        wire.abort()
+        await wire.lost()
+    await wire.service.intake.drained()
+    wire.reopens()
+    await wire.comes_up()
+    await wire.quiet()
+    assert not [each for each in wire.taken() if each.to == "carol@example.test"]
+    for said in (["subscribe", "subscribed", None], ["subscribed", None]):
+        wire.feeds(subscribe)  # her server says it again when she logs in
+        await wire.quiet()
+        assert [each.type for each in wire.taken() if each.to == "carol@example.test"] == said
 
 
 # --- reading changes nothing ----------------------------------------------------------------

@@ -34,7 +34,7 @@ _ids = itertools.count(1)
 class Wire:
     """The transport of the component's stream, and the server behind it.
 
-    Questions of the relay to its server are answered as long as `answers` is set.
+    Questions of the relay are answered at once as long as `answers` is set, else by `answers_now`.
     """
 
     def __init__(self, service: Service) -> None:
@@ -42,6 +42,7 @@ class Wire:
         self.sent: list[Stanza] = []  # what the relay has sent, but for its questions
         self.answers = True
         self.closed = False
+        self._unanswered: list[Stanza] = []
         self._open()
 
     def _open(self) -> None:
@@ -98,18 +99,25 @@ class Wire:
         if stanza.xml.tag.endswith("}handshake"):
             self._answers("<handshake/>")
         elif stanza.kind == "iq" and stanza.type == "get":
+            self._unanswered.append(stanza)
             if self.answers:
-                named = stanza.has("query", "jabber:iq:version")
-                self._answers(
-                    f"<iq from='{stanza.to}' to='{RELAY}' id='{stanza.id}' type='result'>"
-                    f"{_PROSODY if named else ''}</iq>"
-                )
+                self.answers_now()
         else:
             self.sent.append(stanza)
 
     def _answers(self, xml: str) -> None:
         """Not before the relay is through with what it does now."""
         asyncio.get_running_loop().call_soon(self.feeds, xml)
+
+    def answers_now(self) -> None:
+        """Answer all that the relay has asked."""
+        asked, self._unanswered = self._unanswered, []
+        for question in asked:
+            named = question.has("query", "jabber:iq:version")
+            self._answers(
+                f"<iq from='{question.to}' to='{RELAY}' id='{question.id}' type='result'>"
+                f"{_PROSODY if named else ''}</iq>"
+            )
 
     def feeds(self, xml: str | bytes) -> None:
         """Let the relay receive these bytes."""

@@ -51,17 +51,17 @@ def test_nothing_is_lost_and_little_repeated(first: int, figures: Figures, tmp_p
 
 
 def test_a_seed_lives_the_same_life_each_time() -> None:
-    for seed in range(3):
+    for seed in range(2):
         assert run(seed, trace=True) == run(seed, trace=True)
 
 
 def test_the_world_is_not_idle() -> None:
     """What is to be shown happens at all; else nothing would be lost in a world that sleeps."""
     total = Figures()
-    for seed in range(24):
+    for seed in range(12):
         total.add(run(seed))
-    assert total.deliveries > 10_000
-    assert total.repeated > 20
-    assert total.bounces > 1_000
-    assert total.incidents > 50
+    assert total.deliveries > 8_000
+    assert total.repeated > 10
+    assert total.bounces > 300
+    assert total.incidents > 20
     assert {"refused", "left to more"} <= total.excused.keys()

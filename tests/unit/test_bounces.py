@@ -134,6 +134,36 @@ def test_a_device_that_answers_and_then_goes_has_not_had_it() -> None:
     assert relay.standing() == (41, (40,))
 
 
+def test_a_server_that_says_all_are_gone_takes_back_what_it_answered() -> None:
+    relay = written_and_settled("phone", "laptop")
+    relay.bounce(BOB, 40)
+    relay.delivery.available(BOB, "laptop", 0, START, relay.now)
+    relay.goes(BOB, None)
+    relay.delivery.probe_ended(BOB, relay.now)
+    relay.settle()
+    assert relay.standing() == (41, (40,))
+
+
+def test_a_device_that_goes_while_he_is_asked_may_have_sent_it_back() -> None:
+    relay = written_and_settled("phone")
+    relay.bounce(BOB, 40)
+    relay.goes(BOB, "laptop")
+    relay.answer_probe(BOB, "phone", since=START)
+    assert relay.of(RefusedBy) == []
+
+
+def test_a_device_that_did_not_answer_once_is_remembered_as_gone() -> None:
+    relay = written_and_settled("phone", "laptop")
+    relay.post()
+    relay.settle()
+    relay.later(MINUTE)
+    relay.bounce(BOB, 40)
+    relay.answer_probe(BOB, "phone", since=START)  # the laptop is no more
+    relay.bounce(BOB, 41)
+    relay.answer_probe(BOB, "phone", since=START)
+    assert relay.of(RefusedBy) == []
+
+
 def test_what_answered_before_a_further_bounce_is_asked_again() -> None:
     """Phone and laptop both time out; the laptop answers in between, and its bounce comes then."""
     relay = written_and_settled("phone", "laptop")
@@ -145,6 +175,29 @@ def test_what_answered_before_a_further_bounce_is_asked_again() -> None:
     relay.turn()
     relay.answer_probe(BOB)  # nobody is left
     relay.settle()
+    assert relay.standing() == (41, (40,))
+
+
+def test_the_answers_to_the_last_question_decide() -> None:
+    relay = written_and_settled("phone", "laptop")
+    relay.bounce(BOB, 40)
+    relay.delivery.available(BOB, "laptop", 0, START, relay.now)
+    relay.bounce(BOB, 40)
+    relay.delivery.probe_ended(BOB, relay.now)  # of the first question
+    relay.turn()
+    relay.answer_probe(BOB, "laptop", since=START)
+    relay.settle()
+    assert relay.take_written() == []
+    assert relay.standing() == (None, ())
+
+
+def test_what_comes_back_from_who_has_left_is_stored() -> None:
+    relay = written_and_settled("phone")
+    relay.goes(BOB)
+    relay.store()
+    assert relay.standing() == (41, ())
+    relay.bounce(BOB, 40)
+    relay.store()
     assert relay.standing() == (41, (40,))
 
 

@@ -147,6 +147,30 @@ def test_after_the_breaker_the_lane_opens_small_again() -> None:
     assert [len(ask.people) for ask in relay.asked] == [5, 5]
 
 
+def test_who_hides_his_presence_there_is_sent_to_again_at_once() -> None:
+    relay = Relay((BOB,), lane=FAR, grant=Grant.REFUSED)
+    relay.settle()
+    relay.delivery.lane_failed(FAR, relay.now)
+    relay.post()
+    relay.settle()
+    assert relay.take_written() == []
+    relay.delivery.lane_restored(FAR, relay.now)
+    relay.settle()
+    assert relay.take_written() == [(BOB, 40)]
+
+
+def test_a_new_stream_closes_the_breaker() -> None:
+    relay = remote()
+    relay.delivery.lane_failed(FAR, relay.now)
+    relay.post()
+    relay.settle()
+    relay.delivery.stream_lost(relay.now)
+    relay.delivery.stream_up(relay.now)
+    relay.comes(BOB)
+    relay.settle()
+    assert relay.take_written() == [(BOB, 40)]
+
+
 def test_the_own_lane_has_no_breaker() -> None:
     relay = live(BOB)
     relay.delivery.lane_failed(OWN_LANE, relay.now)

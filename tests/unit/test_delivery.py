@@ -145,8 +145,10 @@ def test_the_stanzas_under_way_over_all_lanes_are_limited() -> None:
         relay.commit()
     relay.turn()
     assert len(relay.take_written()) == relay.delivery.in_flight() == 3
+    relay.post()
+    assert relay.take_written() == []
     relay.settle()
-    assert len(relay.take_written()) == 5
+    assert len(relay.take_written()) == 7
 
 
 def test_who_has_unfollowed_gets_nothing_of_what_is_open() -> None:
@@ -304,6 +306,30 @@ def test_a_lost_stream_leaves_nobody_live_and_no_fan_out_open() -> None:
     assert relay.fanout == {}
     assert {relay.standing(person) for person in people} == {(41, (40,))}
     assert relay.delivery.in_flight() == 0
+
+
+def test_after_a_lost_stream_nobody_is_taken_to_be_there() -> None:
+    relay = live(BOB, CAROL)
+    relay.comes(CAROL, priority=-1)
+    relay.delivery.stream_lost(relay.now)
+    relay.turn()
+    relay.store()
+    relay.delivery.stream_up(relay.now)
+    relay.post()
+    relay.settle()
+    assert relay.state(BOB) is relay.state(CAROL) is State.AWAY
+    relay.comes(CAROL, resource="laptop", priority=-1)
+    assert relay.state(CAROL) is State.AWAY
+    assert relay.take_written() == []
+
+
+def test_all_resources_can_go_at_once() -> None:
+    relay = live(BOB)
+    relay.comes(BOB, resource="laptop")
+    relay.goes(BOB, None)
+    assert relay.state() is State.AWAY
+    relay.comes(BOB, resource="desk", priority=-1)
+    assert relay.state() is State.AWAY
 
 
 def test_a_window_that_was_through_ends_its_fan_out_when_the_stream_is_lost() -> None:

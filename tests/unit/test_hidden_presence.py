@@ -2,7 +2,8 @@
 
 from datetime import UTC, datetime, timedelta
 
-from tests.unit.by_hand import ALICE, BOB, DAY, Relay, live
+from tests.unit.by_hand import ALICE, BOB, DAY, MINUTE, Relay, live
+from xmpprelay.core.delivery import Sizes
 from xmpprelay.core.model import Grant
 from xmpprelay.core.recipients import BLIND_PER_DAY, State, day_of
 from xmpprelay.core.work import AllowanceUsed, Probe, ProbeBounce, Summary
@@ -33,11 +34,13 @@ def test_what_exceeds_the_day_comes_with_the_next_the_newest_twenty_and_a_line()
         relay.post()
         relay.settle()
     relay.take_written()
+    relay.work.clear()
     relay.later(DAY)
     relay.settle()
     assert relay.take_written() == [(BOB, number) for number in range(70, 90)]
     assert relay.of(Summary) == [Summary(BOB, {ALICE: 10})]
     assert relay.state() is State.AWAY  # the return has used it up
+    assert relay.of(AllowanceUsed) == [AllowanceUsed(BOB)]
     relay.later(DAY)
     relay.settle()
     assert relay.state() is State.LIVE
@@ -49,8 +52,25 @@ def test_the_allowance_ends_in_the_middle_of_a_window() -> None:
         relay.commit()
     relay.turn()
     assert relay.take_written() == [(BOB, number) for number in range(40, 60)]
+    relay.store()
+    assert relay.standing() == (65, tuple(range(40, 65)))
     relay.settle()
     assert relay.standing() == (65, (60, 61, 62, 63, 64))
+
+
+def test_the_allowance_ends_in_the_middle_of_a_return() -> None:
+    relay = hiding(sizes=Sizes(window=4))
+    for _ in range(BLIND_PER_DAY + 30):
+        relay.post()
+        relay.settle()
+    relay.take_written()
+    relay.later(DAY)
+    relay.post()  # while the first four of that day are under way
+    relay.settle()
+    assert relay.take_written() == [(BOB, number) for number in range(70, 90)]
+    assert relay.of(Summary) == [Summary(BOB, {ALICE: 10})]
+    assert relay.state() is State.AWAY
+    assert relay.standing() == (90, ())
 
 
 def test_days_begin_at_an_hour_of_ones_own() -> None:
@@ -59,6 +79,7 @@ def test_days_begin_at_an_hour_of_ones_own() -> None:
         for person in range(24)
     ]
     assert sorted(hours) == list(range(24))
+    assert [day_of(5, at(24 * day)) - day_of(5, at(0)) for day in range(4)] == [0, 1, 2, 3]
 
 
 def at(hour: int) -> datetime:
@@ -72,6 +93,7 @@ def test_an_error_stops_sending_to_him_until_the_next_day() -> None:
     relay.bounce(BOB, 40)
     relay.post()
     relay.settle()
+    relay.later(MINUTE)
     assert relay.take_written() == [(BOB, 40)]
     relay.later(DAY)
     relay.settle()
@@ -118,6 +140,18 @@ def test_presence_shown_directly_counts_until_it_is_taken_back() -> None:
     assert relay.standings[BOB].used == 1
 
 
+def test_after_a_bounce_who_hides_again_is_sent_to_by_his_allowance() -> None:
+    relay = hiding()
+    relay.comes(BOB)
+    relay.post()
+    relay.settle()
+    relay.bounce(BOB, 40)
+    assert relay.of(ProbeBounce) == [ProbeBounce(BOB)]
+    relay.answer_probe(BOB)  # nobody answers: he does not let himself be asked
+    relay.settle()
+    assert relay.take_written() == [(BOB, 40), (BOB, 40)]
+
+
 def test_a_device_that_takes_no_messages_is_no_presence() -> None:
     relay = hiding()
     relay.comes(BOB, priority=-1)
@@ -142,3 +176,4 @@ def test_who_takes_his_permission_back_has_an_allowance() -> None:
     relay.turn()
     relay.settle()
     assert relay.state() is State.LIVE
+    assert relay.standings[BOB].grant is Grant.REFUSED

@@ -90,6 +90,54 @@ def test_a_return_that_a_bounce_breaks_off_goes_on_and_the_line_is_said() -> Non
     assert relay.delivery.rest_of(BOB) == Rest(40, 79)
 
 
+def test_a_return_that_goes_on_soon_brings_all_that_is_left_of_it() -> None:
+    relay = away(60, span=DAY, sizes=Sizes(window=4))
+    relay.comes(BOB)
+    relay.goes(BOB)
+    for _ in range(10):
+        relay.post()
+    relay.settle()
+    relay.later(timedelta(minutes=4))
+    relay.comes(BOB)
+    relay.settle()
+    assert relay.take_written() == [(BOB, number) for number in range(80, 110)]
+    assert relay.of(Summary) == [Summary(BOB, {ALICE: 30, ERIN: 10})]
+
+
+def test_a_return_that_goes_on_late_is_planned_anew() -> None:
+    relay = away(60, span=DAY, sizes=Sizes(window=4))
+    relay.comes(BOB)
+    relay.goes(BOB)
+    for _ in range(10):
+        relay.post()
+    relay.settle()
+    relay.later(timedelta(minutes=6))
+    relay.comes(BOB)
+    relay.settle()
+    assert relay.take_written() == [(BOB, n) for n in (*range(80, 84), *range(90, 110))]
+    assert relay.delivery.rest_of(BOB) == Rest(84, 89)
+
+
+def test_what_is_left_to_more_is_not_missed_any_more() -> None:
+    relay = live(BOB, sizes=Sizes(window=1))
+    relay.post()
+    relay.goes(BOB)
+    relay.bounce(BOB, 40)
+    relay.answer_probe(BOB)
+    for _ in range(20):
+        relay.post()
+    relay.settle()
+    assert relay.standing() == (41, (40,))
+    relay.later(DAY)
+    relay.comes(BOB)
+    relay.store()
+    assert relay.standing() == (41, (40,))
+    relay.answer()  # the first of the newest is there
+    relay.store()
+    assert relay.standing() == (42, ())
+    assert relay.delivery.rest_of(BOB) == Rest(40, 40)
+
+
 def test_what_was_planned_is_planned_anew_when_its_batch_is_lost() -> None:
     relay = away(60, span=DAY)
     relay.comes(BOB)
@@ -129,6 +177,7 @@ def test_more_is_kept_for_somebody_who_goes_at_once() -> None:
     relay.turn()
     relay.store()
     assert relay.take_written() == []
+    assert relay.standing() == (100, (77, 78, 79))
     relay.comes(BOB)
     relay.settle()
     assert relay.take_written() == [(BOB, 77), (BOB, 78), (BOB, 79)]

@@ -15,7 +15,7 @@ from xmpprelay.core.board import Board
 from xmpprelay.core.lanes import Window
 from xmpprelay.core.model import Post, Rest
 from xmpprelay.core.recipients import Batch, Catch, Recipient, State
-from xmpprelay.core.returns import Exhausted, Found, NoRoom, Nothing, ReadOn, look, take_held
+from xmpprelay.core.returns import Exhausted, Found, Nothing, ReadOn, look, take_held
 from xmpprelay.core.work import Held, Write
 
 
@@ -39,8 +39,6 @@ class Catching:
                 self._board.work.append(read)
             case Nothing():
                 self._attendance.lacks_nothing(recipient, now)
-            case NoRoom():
-                lane.due[recipient.id] = None
             case Exhausted():
                 self._attendance.summarise(recipient, now)
                 self._attendance.leaves(recipient, now)

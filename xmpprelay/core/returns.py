@@ -31,11 +31,6 @@ class Nothing:
 
 
 @dataclass(frozen=True, slots=True)
-class NoRoom:
-    """He lacks something, and there is no room for it in this window."""
-
-
-@dataclass(frozen=True, slots=True)
 class Exhausted:
     """He lacks something, and his allowance of the day is used up (S11.4)."""
 
@@ -48,13 +43,16 @@ class Found:
     posts: tuple[Post, ...]
 
 
-Look = ReadOn | Nothing | NoRoom | Exhausted | Found
+Look = ReadOn | Nothing | Exhausted | Found
 
 
 def look(
     graph: Graph, recent: Recent, recipient: Recipient, catch: Catch, room: int, now: datetime
 ) -> Look:
-    """What comes to a returned person now: at most `room` posts, ascending (S11.2, S11.4)."""
+    """What comes to a returned person now: at most `room` posts, ascending (S11.2, S11.4).
+
+    There is room for one at least.
+    """
     upto = _known_upto(recent, recipient, catch)
     complete = upto == recent.next_number - 1
     if not catch.planned and not complete:  # what is left to `more` is said of the whole
@@ -71,8 +69,6 @@ def look(
         if not room:
             return Exhausted()
     chosen = tuple(ready[:room])
-    if not chosen and not skipped:
-        return NoRoom()
     highest = max(*skipped, *(post.number for post in chosen), 0, 0)
     noted = tuple(
         post.number

@@ -122,7 +122,6 @@ class Windows:
         if window.state is WindowState.ASKED:
             lane = window.lane
             window.state = WindowState.CONFIRMED
-            lane.failures = 0
             lane.size = min(lane.limit, lane.size * 2)
             self._settle(lane)
         return True

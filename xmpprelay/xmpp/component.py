@@ -280,7 +280,7 @@ class Component(ComponentXMPP):
             self.failures += 1
             log.exception("stanza.failed", kind=kind)
             if _is_question(xml):
-                self.send(error_reply(xml, _Unforeseen()))
+                self.send(error_reply(xml, Unforeseen()))
 
     def _is_ours(self, xml: Element) -> bool:
         """Whether it comes from an address, and to one of ours; the server sees to both."""
@@ -407,7 +407,9 @@ class _Unreachable(StreamError):
     """It may get better by itself."""
 
 
-class _Unforeseen(RelayError):
+class Unforeseen(RelayError):
+    """A fault of ours; what was asked for may or may not have been done."""
+
     condition = "internal-server-error"
     type = "wait"
 
@@ -455,4 +457,4 @@ def _in_component_namespace(xml: Element) -> Element:
     return xml
 
 
-__all__ = ["ANSWER_WITHIN_S", "COMPONENT", "STANZA_ERRORS", "Component"]
+__all__ = ["ANSWER_WITHIN_S", "COMPONENT", "STANZA_ERRORS", "Component", "Unforeseen"]

@@ -34,7 +34,7 @@ from xmpprelay.errors import (
 )
 from xmpprelay.relay import Relay
 from xmpprelay.xmpp.addresses import Address, Addresses, Author
-from xmpprelay.xmpp.component import Component
+from xmpprelay.xmpp.component import Component, Unforeseen
 from xmpprelay.xmpp.stanzas import (
     ORIGIN,
     RECEIPTS,
@@ -135,6 +135,9 @@ class Messages:
         except RelayError as error:
             self._component.send(error_reply(stanza, error))
             return
+        except Exception:
+            self._component.send(error_reply(stanza, Unforeseen()))  # never silence (promise 2)
+            raise
         self._receipt(stanza)
         self._voice.tell(sender, text)
 

@@ -8,6 +8,7 @@ from xmpprelay.core.graph import Graph
 from xmpprelay.errors import BadRequest, NotThere, RelayError, TryLater
 from xmpprelay.people import People
 from xmpprelay.xmpp.addresses import Address, Author
+from xmpprelay.xmpp.component import Unforeseen
 from xmpprelay.xmpp.disco import NOTHING, NotUnderstood, Questions
 from xmpprelay.xmpp.stanzas import parse_jid, tag
 
@@ -63,6 +64,9 @@ class Registration:
             await self._people.join(sender, handle)
         except RelayError as error:
             self._questions.refused(iq, error)
+        except Exception:
+            self._questions.refused(iq, Unforeseen())  # every question is answered
+            raise
         else:
             self._questions.done(iq, NOTHING)
 

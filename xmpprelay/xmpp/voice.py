@@ -47,9 +47,10 @@ class Voice:
             "when you are there.",
         )
 
-    def ask_presence(self, person: Person) -> None:
-        """Ask to see somebody's presence (S5.5)."""
+    def ask_presence(self, person: Person) -> bool:
+        """Ask to see somebody's presence (S5.5); False: the stream is down, he was not asked."""
         self._component.send(presence(self._addresses.home, person.jid, "subscribe"))
+        return self._component.up
 
     def follow_accepted(self, follower: str, author: str) -> None:
         """Tell a follower's server that he may see the author, who is there (RFC 6121 §3.1.5)."""
