@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 import pytest_asyncio
 
-from tests.servers import Account, new_account
+from tests.servers import Account, XmppServer, new_account
 from xmpprelay.quickstart.prosody import Prosody
 
 
@@ -44,7 +44,7 @@ def account(prosody: Prosody) -> Callable[[str], Awaitable[Account]]:
     return make
 
 
-def keep_after_failure(server: Prosody, request: pytest.FixtureRequest) -> None:
+def keep_after_failure(server: XmppServer, request: pytest.FixtureRequest) -> None:
     """Saves a server's folder from being removed, if somebody wants to look at it."""
     if os.environ.get("XMPPRELAY_KEEP") == "1" and request.session.testsfailed:
         server.keep = True

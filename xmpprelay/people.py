@@ -17,7 +17,8 @@ from xmpprelay.core.delivery import Delivery, without
 from xmpprelay.core.graph import Graph
 from xmpprelay.core.handles import check_handle, skeleton
 from xmpprelay.core.model import Grant, Mode, Person, Rest
-from xmpprelay.errors import Refused, StoreError, TryLater, UnknownHandle
+from xmpprelay.core.newcomers import DomainLimits, Newcomers
+from xmpprelay.errors import Refused, RelayError, StoreError, TryLater, UnknownHandle
 from xmpprelay.journal import Journal
 from xmpprelay.store.bulk import ImportedPerson, import_follows, import_people
 from xmpprelay.store.database import Database
@@ -64,8 +65,8 @@ class Wire(Protocol):
     def follow_ended(self, follower: Person, author: Person) -> None:
         """Tell a follower's server that he follows no more."""
 
-    def tell(self, jid: str, text: str) -> None:
-        """Say something to somebody, from home@relay."""
+    def mention(self, jid: str, text: str) -> None:
+        """Say something to somebody that he has not asked for, from home@relay."""
 
 
 class People:
@@ -85,6 +86,7 @@ class People:
         open_to_all: bool,
         reserved: Sequence[str],
         max_follows: int,
+        of_a_domain: DomainLimits,
     ) -> None:
         self._db = db
         self._graph = graph
@@ -97,6 +99,7 @@ class People:
         self._open_to_all = open_to_all
         self._reserved = tuple(reserved)
         self._max_follows = max_follows
+        self._newcomers = Newcomers(graph, of_a_domain)
         self._catchup: dict[int, int] = {}
         self._notices: dict[int, _Notice] = {}  # by author
         self._told: set[tuple[int, str]] = set()  # (person, what)
@@ -129,7 +132,7 @@ class People:
         """Give a person a handle (S12.1, S12.2).
 
         Raises HandleRefused or HandleTaken with what to type instead, Refused (he has one already,
-        or registration is closed), TryLater.
+        or registration is closed), TooMany (others of his domain have), TryLater.
         """
         known = self._graph.by_jid(jid)
         if known is not None and known.handle is not None:
@@ -139,12 +142,23 @@ class People:
         if not self._open_to_all:
             raise Refused("This relay takes nobody new at the moment; you can follow people here.")
         handle = check_handle(typed, self._reserved)
-        person = await self._person(jid)
-        row = HandleRow(person.id, handle, skeleton(handle))
+        self._newcomers.join(jid, self._monotonic())
         try:
-            return await self._db.write(take_handle, row, committed=self._graph.add_person)
+            person = await self._person(jid)
+            row = HandleRow(person.id, handle, skeleton(handle))
+            return await self._db.write(take_handle, row, committed=self._named)
+        except RelayError:
+            self._newcomers.did_not_join(jid, self._monotonic())
+            raise
         except StoreError as error:
+            self._newcomers.did_not_join(jid, self._monotonic())
             raise _later() from error
+
+    def _named(self, person: Person) -> None:
+        before = self._graph.by_jid(person.jid)
+        if before is not None and before.handle is None:
+            self._newcomers.have_a_handle(person.jid)
+        self._graph.add_person(person)
 
     def named(self, handle: str) -> Person:
         """The person with that handle; UnknownHandle when there is none."""
@@ -157,9 +171,11 @@ class People:
         known = self._graph.by_jid(jid)
         if known is not None:
             return known
+        self._newcomers.become_known(jid)
         try:
             return await self._db.write(add_person, jid, committed=self._graph.add_person)
         except StoreError as error:
+            self._newcomers.are_still_unknown(jid)
             raise _later() from error
 
     # Who follows whom
@@ -168,15 +184,25 @@ class People:
         """Let a person follow an author; whether that is new (S5.1).
 
         `mode` None: an old follow keeps its mode, a new one is in home mode. Raises Refused (it is
-        himself), TooMany, TryLater.
+        himself), TooMany (he, or others of his domain), TryLater.
         """
-        person = await self._person(jid)
-        if person.id == author.id:
+        if jid == author.jid:
             raise Refused("That is you; you see your own posts where you write them.")
-        row = FollowRow(person.id, author.id, mode, self._max_follows)
+        before = self._graph.by_jid(jid)
+        new = before is None or self._graph.follow(before.id, author.id) is None
+        if new:
+            self._newcomers.follow(jid, self._monotonic())
         try:
+            person = await self._person(jid)
+            row = FollowRow(person.id, author.id, mode, self._max_follows)
             followed = await self._db.write(add_follow, row, committed=self._followed)
+        except RelayError:
+            if new:
+                self._newcomers.did_not_follow(jid, self._monotonic())
+            raise
         except StoreError as error:
+            if new:
+                self._newcomers.did_not_follow(jid, self._monotonic())
             raise _later() from error
         if self._delivery.grant_of(person.id) is Grant.NEVER and self._wire.ask_presence(person):
             self._delivery.set_grant(person.id, Grant.ASKED, self._now())
@@ -212,7 +238,7 @@ class People:
         names, others = list(notice.names), notice.others
         ending = f", and {others} others" if others else ""
         told = f"{len(names) + others} more follow you: {', '.join(names)}{ending}"
-        self._wire.tell(author.jid, told if len(names) > 1 else f"{names[0]} follows you.")
+        self._wire.mention(author.jid, told if len(names) > 1 else f"{names[0]} follows you.")
         self._notices[author.id] = _Notice(now)
 
     def tick(self) -> None:
@@ -336,6 +362,7 @@ class People:
     def _add_people(self, people: Sequence[Person]) -> None:
         for person in people:
             self._graph.add_person(person)
+        self._newcomers.change()
 
     def _add_follows(self, followed: Sequence[Followed]) -> None:
         for each in followed:

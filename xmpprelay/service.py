@@ -28,6 +28,7 @@ from xmpprelay.control import ControlServer, Request
 from xmpprelay.core.delivery import Delivery
 from xmpprelay.core.graph import Graph
 from xmpprelay.core.model import DeliveryRows
+from xmpprelay.core.newcomers import DomainLimits
 from xmpprelay.core.recent import RECENT
 from xmpprelay.errors import StoreError
 from xmpprelay.journal import Journal
@@ -43,6 +44,7 @@ from xmpprelay.xmpp.disco import Discovery, Questions
 from xmpprelay.xmpp.intake import Intake
 from xmpprelay.xmpp.messages import Messages
 from xmpprelay.xmpp.outbox import Outbox
+from xmpprelay.xmpp.peers import Peers
 from xmpprelay.xmpp.presences import Presences
 from xmpprelay.xmpp.profiles import Profiles
 from xmpprelay.xmpp.registration import Registration
@@ -86,6 +88,7 @@ class Service:
         self.config = config
         self.db = db
         self._now = now
+        self._monotonic = monotonic
         xmpp, limits = config.xmpp, config.limits
         self.graph = Graph(xmpp.local_domains)
         self.delivery = Delivery(self.graph)
@@ -93,7 +96,7 @@ class Service:
         self.component = Component(
             xmpp.domain, xmpp.secret.reveal(), xmpp.host, xmpp.port, xmpp.local_domains[0]
         )
-        self.voice = Voice(self.component, self.addresses, self.graph)
+        self.voice = Voice(self.component, self.addresses, self.graph, monotonic)
         self.journal = Journal(db, self.graph, self.delivery, self._wake, now)
         self.outbox = Outbox(
             self.delivery,
@@ -117,13 +120,18 @@ class Service:
             open_to_all=config.registration.policy == "register",
             reserved=config.registration.reserved,
             max_follows=limits.follows,
+            of_a_domain=DomainLimits(
+                limits.domain_joins_per_hour,
+                limits.domain_follows_per_minute,
+                limits.domain_people,
+            ),
         )
         self.outbox.tells(self.voice, self.people.first_time)
         pace = PostLimits(
             limits.posts_per_second, limits.burst, limits.posts_per_hour, limits.max_chars
         )
         self.relay = Relay(self.graph, self.journal, pace, monotonic)
-        self.intake = Intake()
+        self.intake = Intake(self.voice.is_stranger)
         self._doors()
         self.control = ControlServer(config.store.socket, {"people.import": self._import_people})
         self._running: asyncio.Task[None] | None = None
@@ -141,11 +149,11 @@ class Service:
             self.relay,
             commands,
             self.voice,
+            Peers(self.component, self._monotonic),
             epoch=self.db.epoch,
             **every_day,
         )
-        presences = Presences(
-            self.component,
+        self.presences = Presences(
             self.addresses,
             self.graph,
             self.delivery,
@@ -154,7 +162,7 @@ class Service:
             self.outbox.barrier,
             **every_day,
         )
-        questions = Questions(self.component, self.addresses)
+        questions = Questions(self.component, self.addresses, self.voice.hears)
         contact = self.config.contact
         contacts = {name: getattr(contact, name) for name in contact.__dataclass_fields__}
         name = f"xmpprelay on {self.config.xmpp.domain}"
@@ -162,7 +170,7 @@ class Service:
         Profiles(questions, name)
         Registration(questions, self.graph, self.people, self.intake.put)
         self.component.take_message = messages.take
-        self.component.take_presence = presences.take
+        self.component.take_presence = self.presences.take
         self.component.take_iq = questions.take
         self.component.came_up = self.outbox.stream_up
         self.component.went_down = self.outbox.stream_lost
@@ -250,7 +258,7 @@ class Service:
     async def stop(self) -> None:
         """Finish what is under way, and close everything; safe to call once, at any time."""
         self.component.take_message = _closed
-        self.component.take_presence = _closed
+        self.component.take_presence = self.presences.take_availability
         for task in (self._ticking, self._running):
             if task is not None:
                 task.cancel()

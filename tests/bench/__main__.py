@@ -1,9 +1,9 @@
-"""`python -m tests.bench latency`, from the repository's folder."""
+"""`python -m tests.bench latency` or `slow-domain`, from the repository's folder."""
 
 import argparse
 import asyncio
 
-from tests.bench import latency
+from tests.bench import latency, slow_domain
 from xmpprelay import log
 
 
@@ -12,9 +12,15 @@ def main() -> None:
     benchmarks = parser.add_subparsers(dest="benchmark", required=True)
     of_latency = benchmarks.add_parser("latency", help=latency.__doc__.splitlines()[0])
     of_latency.add_argument("--posts", type=int, default=200, metavar="N")
+    of_slow = benchmarks.add_parser("slow-domain", help=slow_domain.__doc__.splitlines()[0])
+    of_slow.add_argument("--posts", type=int, default=200, metavar="N")
+    of_slow.add_argument("--rounds", type=int, default=5, metavar="N")
     asked = parser.parse_args()
     log.configure("warning")
-    asyncio.run(latency.main(asked.posts))
+    if asked.benchmark == "latency":
+        asyncio.run(latency.main(asked.posts))
+    else:
+        asyncio.run(slow_domain.main(asked.posts, asked.rounds))
 
 
 main()

@@ -34,6 +34,7 @@ SID: Final = "urn:xmpp:sid:0"
 DELAY: Final = "urn:xmpp:delay"
 HINTS: Final = "urn:xmpp:hints"
 STANZAS: Final = "urn:ietf:params:xml:ns:xmpp-stanzas"
+DISCO_INFO: Final = "http://jabber.org/protocol/disco#info"
 COMPONENT: Final = "jabber:component:accept"
 
 _ids = itertools.count(1)
@@ -217,16 +218,21 @@ class Person:
     async def comes(self, presence: str = "<presence/>") -> Self:
         """Log in; returns when the server has taken her presence."""
         client = _Client(self.account, self._arrived)
-        await client.logs_in()
+        try:
+            await client.logs_in()
+        except BaseException:
+            await client.ends()
+            raise
         self._client = client
         self.sends_raw(presence)
-        await self.asks(self.account.jid, "<query xmlns='jabber:iq:roster'/>")
+        await self._fence_server()
         return self
 
     async def leaves(self) -> None:
-        """Log out; returns when the server knows it."""
+        """Log out; returns when the server has told everybody who sees her."""
+        self.sends_raw("<presence type='unavailable'/>")
+        await self._fence_server()
         client, self._client = self._connected(), None
-        client.send_raw("<presence type='unavailable'/>")
         await client.disconnect()
         await client.ends()
 
@@ -235,6 +241,10 @@ class Person:
         client, self._client = self._client, None
         if client is not None:
             await client.ends()
+
+    async def _fence_server(self) -> None:
+        """Return when her server has dealt with all that she has sent."""
+        await self.asks(self.account.jid, "<query xmlns='jabber:iq:roster'/>")
 
     @property
     def connected(self) -> bool:
@@ -417,7 +427,8 @@ class _Client(ClientXMPP):
 class FarServer:
     """Another domain, whose every stanza is the test's.
 
-    `pings`: whether the relay's pings to it are answered, as a server that is well does.
+    `pings`: whether the relay's pings to it are answered, as a server that is well does, and the
+    question what it is: it has these `features`.
     """
 
     def __init__(self, domain: str, secret: str, host: str, port: int, relay: str) -> None:
@@ -425,6 +436,7 @@ class FarServer:
         self.relay = relay
         self.mail = Mailbox(domain)
         self.pings = True
+        self.features: Sequence[str] = ()
         self.lost = asyncio.Event()
         self._where = (host, port)
         self._secret = secret
@@ -473,6 +485,12 @@ class FarServer:
         if self.pings and stanza.has("ping", "urn:xmpp:ping") and stanza.type == "get":
             self.sends(
                 f"<iq from='{self.domain}' to='{stanza.sender}' id='{stanza.id}' type='result'/>"
+            )
+        elif self.pings and stanza.has("query", DISCO_INFO) and stanza.type == "get":
+            features = "".join(f"<feature var={quoteattr(each)}/>" for each in self.features)
+            self.sends(
+                f"<iq from='{self.domain}' to='{stanza.sender}' id='{stanza.id}' type='result'>"
+                f"<query xmlns='{DISCO_INFO}'>{features}</query></iq>"
             )
         else:
             self.mail.put(stanza)

@@ -1,5 +1,18 @@
-"""The fixtures of the tests with a relay."""
+"""The fixtures of the tests with a relay, which run in every kind of town."""
 
-from tests.integration.fixtures import fragile_world, session_town, short_path, world
+import pytest
+
+from tests.integration.fixtures import (
+    fragile_world,
+    in_towns,
+    session_town,
+    short_path,
+    world,
+)
+from tests.servers.towns import TOWNS
 
 __all__ = ["fragile_world", "session_town", "short_path", "world"]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    in_towns(metafunc, TOWNS)

@@ -68,6 +68,11 @@ format = "json"
             await self.is_killed()
         self._listening.close()
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     async def starts(self) -> None:
         """Start it; returns when it says that it is ready."""
         await self.launches()

@@ -16,7 +16,8 @@ from tests.servers.ejabberd import Ejabberd
 from xmpprelay.cli import EXIT_CONFIG, EXIT_DATA
 from xmpprelay.config import Config, load
 from xmpprelay.quickstart.people import Person
-from xmpprelay.quickstart.prosody import Prosody, free_port
+from xmpprelay.quickstart.private_server import free_port
+from xmpprelay.quickstart.prosody import Prosody
 from xmpprelay.quickstart.relay_process import RelayProcess
 from xmpprelay.service import Service
 

@@ -3,6 +3,7 @@
 from tests.integration.clients import Stanza, count
 from tests.integration.holding import held
 from tests.integration.world import World
+from xmpprelay.core.model import Draft
 from xmpprelay.people import NOTICE_EVERY_S
 
 
@@ -95,6 +96,7 @@ async def test_what_cannot_be_followed_is_refused_by_each_door(world: World) -> 
     alice.sends_raw(f"<presence to='{alice.author('alice')}' type='subscribe'/>")
     await alice.gets(type="unsubscribed", sender=alice.author("alice"))
     await alice.gets(body="That is you; you see your own posts where you write them.")
+    world.clock.passes(seconds=11)
     assert "no @nobody here" in await alice.says("follow nobody")
     assert (await alice.is_refused(":follow nobody")).condition == "item-not-found"
     assert (await alice.is_refused("follow alice")).condition == "not-allowed"
@@ -249,10 +251,27 @@ async def test_a_restart_keeps_follows_modes_and_what_waits(world: World) -> Non
         assert person.posts() == ["one", "two", "three", "four"], "each once, in order"
 
 
+async def test_what_is_under_way_when_the_relay_stops_is_confirmed_and_not_repeated(
+    world: World,
+) -> None:
+    [alice] = await world.authors("alice")
+    bob, carol = await world.people("bob", "carol")
+    await bob.adds("alice")
+    await carol.says("follow alice")
+    await world.live(bob, carol)
+    await world.service.relay.accept(Draft(alice.jid, "the last word", None, None, None))
+    await world.until(lambda: world.service.delivery.in_flight() == 2)
+    await world.restarts()
+    await world.live(bob, carol)
+    for person in (bob, carol):
+        await person.fence()
+        assert person.posts() == ["the last word"]
+
+
 # --- the answer was cut off ----------------------------------------------------------------------
 
 
-async def test_a_follow_whose_answer_was_cut_off_is_confirmed_at_the_next_login(
+async def test_a_follow_whose_answer_was_cut_off_is_confirmed_when_it_is_asked_for_again(
     world: World,
 ) -> None:
     [alice] = await world.authors("alice")
@@ -273,6 +292,8 @@ async def test_a_follow_whose_answer_was_cut_off_is_confirmed_at_the_next_login(
     assert not count(bob.mail.ledger, type="subscribed", sender=bob.author("alice"))
     await bob.leaves()
     await bob.comes()
+    if not world.server.repeats_requests:
+        bob.sends_raw(f"<presence to='{bob.author('alice')}' type='subscribe'/>")
     await bob.gets(type="subscribed", sender=bob.author("alice"))
     await alice.says("through")
     await bob.gets_post("through", sender=bob.author("alice"))

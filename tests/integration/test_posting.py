@@ -248,7 +248,9 @@ async def test_a_line_that_may_be_a_slip_is_asked_about(world: World) -> None:
     alice, bob = await world.authors("alice", "bob")
     await bob.says("follow alice")
     for line in ("folow bob", "follow nobody", "last night", "gm bob are you there"):
+        world.clock.passes(seconds=11)
         assert "`\\" in await alice.says(line), line
+        assert "`\\" in (await alice.is_refused(line)).text, "again at once: not as a text"
     assert await posted_since(bob, alice) == []
     assert (await alice.says("\\last night")).startswith("ok #")
     await bob.gets_post("last night")

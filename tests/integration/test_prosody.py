@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import os
+import random
 import select
 import shutil
 import signal
@@ -10,16 +11,19 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from slixmpp import ClientXMPP, ComponentXMPP
 
+from tests.integration.clients import Person
 from tests.servers import Account, XmppServer, new_account
 from tests.servers.aioxmpp import PYTHON as AIOXMPP_PYTHON
 from tests.servers.aioxmpp import AioxmppClient
 from xmpprelay.errors import ConfigError, StreamError
-from xmpprelay.quickstart.prosody import Prosody, free_port
+from xmpprelay.quickstart.private_server import free_port
+from xmpprelay.quickstart.prosody import Prosody
 
 MakeAccount = Callable[[str], Awaitable[Account]]
 
@@ -84,9 +88,12 @@ async def test_two_people_log_in_and_talk(account: MakeAccount) -> None:
 
 
 async def test_a_wrong_password_does_not_get_in(account: MakeAccount) -> None:
+    before = asyncio.all_tasks()
     alice = await account("alice")
-    with pytest.raises(AssertionError, match="refused the password"):
-        await log_in(Account(alice.jid, "not hers", alice.host, alice.port))
+    thief = Person(replace(alice, password="not hers"), "relay.example.test")
+    with pytest.raises(AssertionError, match="password was refused"):
+        await thief.comes()
+    assert asyncio.all_tasks() == before, "and nothing is left of the attempt"
 
 
 async def test_the_component_connects_with_its_secret_and_is_reached(
@@ -367,9 +374,15 @@ async def test_a_temporary_directory_closed_to_its_user_is_told_and_left_clean(
 
 def test_free_ports_are_out_of_the_way_of_outgoing_connections() -> None:
     first_outgoing = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
-    ports = {free_port() for _ in range(50)}
-    assert len(ports) > 40
-    assert all(1024 < port < first_outgoing for port in ports)
+    assert all(1024 < free_port() < first_outgoing for _ in range(50))
+
+
+def test_no_port_is_given_to_two_but_one_gets_the_port_back_that_he_had() -> None:
+    luck = random.getstate()
+    first = free_port()
+    random.setstate(luck)
+    assert free_port() != first
+    assert free_port(first) == first
 
 
 @pytest.mark.skipif(

@@ -265,6 +265,25 @@ async def test_allowing_presence_lifts_the_limit_at_once(world: World) -> None:
     assert bob.posts() == numbered(1, 60)
 
 
+async def test_who_has_refused_may_allow_it_later_and_is_asked_again(world: World) -> None:
+    [alice] = await world.authors("alice")
+    bob = await hidden(world)
+    bob.shows_presence = True
+    bob.mail.forget()
+    bob.sends_raw(f"<presence to='{bob.home}' type='subscribed'/>")
+    if not world.server.passes_permission_on:
+        bob.sends_raw(f"<presence to='{bob.home}' type='subscribe'/>")
+    await world.until(lambda: world.service.delivery.sees(world.person_id(bob)))
+    assert count(bob.mail.ledger, type="subscribe", sender=bob.home) <= 2, "and no more often"
+    await posts(alice, 1, BLIND_PER_DAY + 5)
+    await bob.gets_post(f"post {BLIND_PER_DAY + 5}")
+    assert all(each.has("no-store", HINTS) for each in bob.mail.ledger if each.post_id)
+    await bob.leaves()
+    await alice.says("for later")
+    await bob.comes()
+    assert (await bob.gets_post("for later")).has("delay", DELAY)
+
+
 async def test_presence_that_is_shown_directly_counts_until_it_ends(world: World) -> None:
     [alice] = await world.authors("alice")
     bob = await hidden(world)

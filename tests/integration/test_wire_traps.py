@@ -18,7 +18,7 @@ from tests.integration.clients import COMPONENT, RECEIPTS, SID, count
 from tests.integration.holding import held
 from tests.integration.wire import HOME, RELAY, Wire, wired
 from xmpprelay import log
-from xmpprelay.xmpp.intake import IN_ALL, PER_SENDER
+from xmpprelay.xmpp.intake import IN_ALL, OF_STRANGERS, PER_SENDER
 from xmpprelay.xmpp.stanzas import parse_jid
 
 ALICE, BOB = "alice@example.test", "bob@example.test"
@@ -274,12 +274,23 @@ async def test_the_refusal_of_a_flood_is_a_wait(wire: Wire) -> None:
 
 
 async def test_all_senders_together_have_a_bound(wire: Wire) -> None:
-    with held(wire.service.db.path):
-        for n in range(IN_ALL + 5):
-            wire.says(f"u{n}@strangers.test", "join us now please")
-        assert count(wire.taken(), condition="resource-constraint", error_type="wait") == 5
+    await many_follow(wire, IN_ALL + 5)
+    for n in range(IN_ALL + 5):
+        wire.says(f"f{n}@example.test", "ping")
+    assert count(wire.taken(), condition="resource-constraint", error_type="wait") == 5
     await wire.quiet()
+    assert count(wire.taken(), body="pong") == IN_ALL
     wire.says(ALICE, "room again")
+    await wire.quiet()
+    assert count(wire.taken(), to=ALICE, type="chat") == 1
+
+
+async def test_strangers_leave_room_for_those_who_post(wire: Wire) -> None:
+    for n in range(2 * IN_ALL):
+        wire.says(f"u{n}@example.test", "join us now please")
+    refused = count(wire.taken(), condition="resource-constraint", error_type="wait")
+    assert refused == 2 * IN_ALL - OF_STRANGERS
+    wire.says(ALICE, "all the same")
     await wire.quiet()
     assert count(wire.taken(), to=ALICE, body="ok #1: 1 person") == 1
 

@@ -5,8 +5,8 @@ A test asks for `world` and says who is there:
     alice, bob = await world.people("alice", "bob")
 
 Accounts are new for each test, the database is too; the server is shared by all tests that do not
-harm it. `Town` is that server: it has two more domains, `far.test` and `odd.test`, whose stanzas a
-test writes itself (`FarServer`).
+harm it. That server is a town (`tests/servers/towns.py`): it has two more domains, `far.test` and
+`odd.test`, whose stanzas a test writes itself (`FarServer`).
 """
 
 import asyncio
@@ -18,28 +18,22 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
+from xml.etree.ElementTree import Element
 
-from tests.integration.clients import FarServer, Person
+from tests.integration.clients import FarServer, Person, Stanza
 from tests.servers import XmppServer, new_account
+from tests.servers.towns import FAR, FAR_SECRET, ODD, Town
 from xmpprelay.config import Config, Limits, Secret, Store, Xmpp
-from xmpprelay.quickstart.prosody import Prosody
 from xmpprelay.service import Service
-from xmpprelay.xmpp.component import ANSWER_WITHIN_S, IDLE_PING_S, Component
-
-FAR: Final = "far.test"
-ODD: Final = "odd.test"
-FAR_SECRET: Final = "far"
+from xmpprelay.xmpp.component import (
+    ANSWER_WITHIN_S,
+    IDLE_PING_S,
+    RETRY_WITHIN_S,
+    Component,
+)
 
 NO_LIMITS: Final = Limits(posts_per_second=1000.0, burst=10_000, posts_per_hour=3_600_000)
 """For tests that are not about limits."""
-
-
-def town(**options: Any) -> Prosody:
-    """A private server with two far domains beside it."""
-    components = "\n".join(
-        f'Component "{domain}"\n    component_secret = "{FAR_SECRET}"' for domain in (FAR, ODD)
-    )
-    return Prosody(extra_config=components, **options)
 
 
 def config_for(server: XmppServer, folder: Path, **tables: Any) -> Config:
@@ -81,13 +75,15 @@ class Clock:
 class World:
     """A server, the relay on it, and people. As a context manager it starts and ends them."""
 
-    def __init__(self, server: XmppServer, folder: Path) -> None:
+    def __init__(self, server: Town, folder: Path) -> None:
         self.server = server
         self.folder = folder
         self.clock = Clock()
         self.config = config_for(server, folder)
         self.streams = 0  # how often the relay has had a stream
+        self.presences: list[Stanza] = []  # what it has been told of anybody's, in order
         self.idle_ping_s, self.answer_within_s = IDLE_PING_S, ANSWER_WITHIN_S
+        self.retry_within_s = RETRY_WITHIN_S
         self._service: Service | None = None
         self._people: list[Person] = []
         self._ending = AsyncExitStack()
@@ -122,20 +118,25 @@ class World:
         self._service = await Service.open(
             self.config, now=self.clock.now, monotonic=self.clock.monotonic
         )
-        self._counts_streams(self._service.component)
+        self._listens_to(self._service.component)
         self._service.component.idle_ping_s = self.idle_ping_s
         self._service.component.answer_within_s = self.answer_within_s
+        self._service.component.retry_within_s = self.retry_within_s
         await self._service.start()
         return self._service
 
-    def _counts_streams(self, component: Component) -> None:
-        came_up = component.came_up
+    def _listens_to(self, component: Component) -> None:
+        came_up, take_presence = component.came_up, component.take_presence
 
         def counted() -> None:
             self.streams += 1
             came_up()
 
-        component.came_up = counted
+        def heard(presence: Element) -> None:
+            self.presences.append(Stanza(presence))
+            take_presence(presence)
+
+        component.came_up, component.take_presence = counted, heard
 
     async def stops(self) -> None:
         service, self._service = self.service, None
@@ -207,3 +208,6 @@ class World:
         ids = [self.person_id(person) for person in people]
         states = self.service.delivery.state_of
         await self.until(lambda: all(str(states(each)) == "State.LIVE" for each in ids))
+
+
+__all__ = ["FAR", "FAR_SECRET", "NO_LIMITS", "ODD", "Clock", "World", "config_for"]

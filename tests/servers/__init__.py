@@ -1,12 +1,14 @@
 """Private XMPP servers for the tests: what every one of them can do, and people on it.
 
 A test asks for a server by a fixture (`prosody`, `fresh_prosody`; see conftest.py) and is written
-against `XmppServer`, so that the same test can run on another server.
+against `XmppServer`, so that the same test can run on another server. Tests with a relay run on
+each kind; in what these differ is said in `towns.py`.
 """
 
 import itertools
 from dataclasses import dataclass
-from typing import Protocol
+from pathlib import Path
+from typing import ClassVar, Protocol
 
 _numbers = itertools.count(1)
 
@@ -17,6 +19,7 @@ class XmppServer(Protocol):
     Its ports, secret and data stay the same through `stop`, `kill` and `start`.
     """
 
+    name: ClassVar[str]  # what people call such a server
     host: str
     domain: str
     component_domain: str
@@ -27,6 +30,8 @@ class XmppServer(Protocol):
 
     @property
     def running(self) -> bool: ...
+    @property
+    def folder(self) -> Path: ...
 
     async def start(self) -> None: ...
     async def stop(self) -> None: ...

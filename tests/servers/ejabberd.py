@@ -1,15 +1,8 @@
 """A private ejabberd on the loopback, for the tests: the same for a test as `Prosody`.
 
-`Ejabberd` runs the machine's ejabberd with a configuration, ports and data of its own:
-
-    async with Ejabberd("example.test") as server:
-        alice = await server.add_user("alice", "her password")
-        …  # clients to server.host, server.c2s_port; the component to server.component_port
-
-How it runs. Not by `ejabberdctl`, which wants its own user, a node name, and epmd on a fixed port:
-the Erlang machine is started directly, without distribution, as whoever runs the tests. It has a
-session of its own and never outlives the process that started it: the kernel kills it when its
-parent dies, however the parent dies; the helper programs it has then end by themselves.
+How it runs, beyond what every `PrivateServer` does. Not by `ejabberdctl`, which wants its own user,
+a node name, and epmd on a fixed port: the Erlang machine is started directly, without distribution,
+as whoever runs the tests. The helper programs it has end by themselves when it does.
 
 How it is spoken to. It has no HTTP and no port for it, but a door: a Unix socket in its folder,
 which nobody else can enter, that evaluates Erlang (`ask`). Accounts are made by it, and only by it
@@ -17,36 +10,24 @@ can they be made to last: Mnesia keeps what it is given in memory for seconds, s
 after an account, a contact or an offline message was taken loses it. `add_user` waits until the
 account is on disk; for everything else a test that kills the server calls `flush` first.
 
-How it is known to be ready. Not by its log and not by waiting: the door must be open, the client
-port must answer an opened stream with its features, and the component port one with a header.
+It is ready when its ports answer as every server's do, and the door is open.
 
 Modules and limits are those of Debian's configuration where a test could tell the difference: 100
 offline messages and 10 sessions a person. There are no shapers.
 """
 
 import asyncio
-import contextlib
 import json
 import os
 import re
-import secrets
 import shutil
-import signal
-import socket
-import subprocess
-import tempfile
-import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from xmpprelay.errors import StreamError
-from xmpprelay.quickstart.prosody import free_port
-
-POLL_S = 0.02
-STOP_WITHIN_S = 10.0  # it takes 1 s
+from xmpprelay.quickstart.private_server import PrivateServer
 
 MODULES: Mapping[str, Mapping[str, Any]] = {
     "mod_blocking": {},
@@ -109,23 +90,23 @@ class S2s:
     dns_port: int  # of the only name server that it asks, on the loopback
 
 
-class Ejabberd:
+class Ejabberd(PrivateServer):
     """A private ejabberd with one domain for people and one component beside it.
 
-    `domain` is where accounts live, `component_domain` the relay's (`relay.` before the domain if
-    None); `components` are more components of the same port, each with its secret. `mam` turns on
-    message archives, in Mnesia. `extra_config` has further top-level options of ejabberd.yml; of an
-    option that is a mapping, such as `modules`, it says only what is added or put in its place.
-    With `s2s` it is federated; otherwise nothing leaves the machine, and only 127.0.0.1 is listened
-    on.
+    Beyond what every `PrivateServer` has: `components` are more components of the same port, each
+    with its secret. `mam` turns on message archives, in Mnesia. `extra_config` has further
+    top-level options of ejabberd.yml; of an option that is a mapping, such as `modules`, it says
+    only what is added or put in its place. With `s2s` it is federated; otherwise nothing leaves the
+    machine, and only 127.0.0.1 is listened on.
 
-    Ports, secret and data stay the same through `stop`, `kill` and `start`. As a context manager it
-    starts, and at the end stops and removes its folder unless `keep` is set. StreamError when it
-    cannot be had.
+    What it was given in the last seconds before a `kill` may be lost (see `flush`).
     """
 
-    host = "127.0.0.1"
+    name = "ejabberd"
     ready_within_s = 30.0  # it takes 1.5 s; a machine busy with tests needs several
+    stop_within_s = 10.0  # it takes 1 s
+    # On its standard output is the log too, and what comes of it before it has a log.
+    logs = ("console.log",)
 
     def __init__(
         self,
@@ -137,105 +118,11 @@ class Ejabberd:
         extra_config: Mapping[str, Any] | None = None,
         s2s: S2s | None = None,
     ) -> None:
-        self.domain = domain
-        self.component_domain = component_domain or f"relay.{domain}"
-        self.component_secret = secrets.token_hex(16)
-        self.c2s_port = free_port()
-        self.component_port = free_port()
-        self.keep = False
+        super().__init__(domain, component_domain)
         self._components = {self.component_domain: self.component_secret, **(components or {})}
         self._modules = {**MODULES, **MAM} if mam else MODULES
         self._extra_config = extra_config or {}
         self._s2s = s2s
-        self._folder: Path | None = None
-        self._process: subprocess.Popen[bytes] | None = None
-        self._at_exit: weakref.finalize[..., Any] | None = None
-
-    @property
-    def folder(self) -> Path:
-        """The folder with configuration, data and log, made when it is first asked for."""
-        if self._folder is None:
-            self._folder = Path(tempfile.mkdtemp(prefix="xmpprelay-ejabberd-"))
-        return self._folder
-
-    @property
-    def running(self) -> bool:
-        """Whether the process is there; a paused one is."""
-        return self._process is not None and self._process.poll() is None
-
-    @property
-    def pid(self) -> int:
-        """The process id of the Erlang machine; StreamError if it does not run."""
-        if self._process is None or not self.running:
-            raise StreamError("The private ejabberd does not run: start it first.")
-        return self._process.pid
-
-    async def __aenter__(self) -> Self:
-        """Starts it."""
-        await self.start()
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Stops it, and removes what it has written, but not with `keep`."""
-        try:
-            await self.stop()
-        finally:
-            self._tidy()
-
-    async def start(self) -> None:
-        """Returns when clients and the component can connect. StreamError with the log's last
-        lines if that does not come about; nothing is then left running. A cancellation neither.
-        """
-        if self.running:
-            return
-        try:
-            for listener in self._listeners():
-                claim_port(listener["port"])
-            self._spawn()
-            await self._until_ready()
-        except BaseException:
-            await self.kill()
-            self._tidy()
-            raise
-
-    async def stop(self) -> None:
-        """Ends it as a system would: a polite signal, and after 10 s the other one."""
-        self._signal(signal.SIGTERM)
-        self._signal(signal.SIGCONT)  # a paused one could not obey
-        if self._process is not None:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                await asyncio.to_thread(self._process.wait, STOP_WITHIN_S)
-        await self.kill()
-
-    async def kill(self) -> None:
-        """Ends it as a crash would (SIGKILL), and returns when it is gone. What it was given in the
-        last seconds may be lost (see `flush`).
-        """
-        self._signal(signal.SIGKILL)
-        if self._process is not None:
-            await asyncio.to_thread(self._process.wait)
-            self._process = None
-        if self._at_exit is not None:
-            self._at_exit.detach()
-            self._at_exit = None
-
-    async def restart(self) -> None:
-        """Stops it and starts it again, with the same ports and data."""
-        await self.stop()
-        await self.start()
-
-    def pause(self) -> None:
-        """Lets it hang: connections stay open, and nothing is answered until `resume`."""
-        self._signal(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        """Ends a `pause`."""
-        self._signal(signal.SIGCONT)
 
     async def add_user(self, name: str, password: str) -> str:
         """Makes an account that outlives a kill, or gives an existing one this password. Returns
@@ -283,67 +170,34 @@ class Ejabberd:
             raise StreamError(f"ejabberd could not evaluate {expressions!r}: {answer[1:]}")
         return answer[1:]
 
-    def log_tail(self, lines: int = 20) -> str:
-        """The last lines of its log, and of what else it printed."""
-        if self._folder is None:
-            return ""
-        # On its standard output is the log too, and what comes of it before it has a log.
-        with contextlib.suppress(FileNotFoundError):
-            printed = (self._folder / "console.log").read_text(errors="replace")
-            return "\n".join(printed.splitlines()[-lines:])
-        return ""
-
-    def _spawn(self) -> None:
-        libraries = _libraries()
-        self._write_config()
-        (self.folder / "door").unlink(missing_ok=True)  # of one that was killed
+    def _command(self) -> Sequence[str]:
+        _libraries()  # or StreamError: it may not be on this machine
         # The folder is the working directory, so that no path needs quoting for Erlang.
-        command = ["erl", "-noinput", "-mnesia", "dir", '"data"', "-s", "ejabberd", "-eval", DOOR]
+        return ("erl", "-noinput", "-mnesia", "dir", '"data"', "-s", "ejabberd", "-eval", DOOR)
+
+    def _options(self) -> Mapping[str, Any]:
         environment = {
             # Nothing else: ERL_FLAGS and the like of whoever runs the tests are for his own VMs.
             "PATH": os.environ.get("PATH", os.defpath),
             "HOME": str(self.folder),
             "LANG": "C.UTF-8",
-            "ERL_LIBS": libraries,
+            "ERL_LIBS": _libraries(),
             "ERL_INETRC": str(self.folder / "inetrc"),
             "ERL_CRASH_DUMP_SECONDS": "0",
             "EJABBERD_CONFIG_PATH": str(self.folder / "ejabberd.yml"),
             "EJABBERD_LOG_PATH": str(self.folder / "ejabberd.log"),
         }
-        with (self.folder / "console.log").open("ab") as console:
-            self._process = spawn_bound(command, console, cwd=self.folder, env=environment)
-        self._at_exit = weakref.finalize(self, end_bound, self._process)
+        return {"env": environment}
 
-    async def _until_ready(self) -> None:
-        try:
-            async with asyncio.timeout(self.ready_within_s):
-                while not await self._answers():
-                    if not self.running:
-                        raise StreamError(f"The private ejabberd ended at once:\n{self.log_tail()}")
-                    await asyncio.sleep(POLL_S)
-        except TimeoutError:
-            raise StreamError(
-                f"The private ejabberd was not ready within {self.ready_within_s:.0f} s; the end of"
-                f" its log:\n{self.log_tail()}"
-            ) from None
+    def _ports(self) -> Sequence[int]:
+        return [listener["port"] for listener in self._listeners()]
 
     async def _answers(self) -> bool:
-        """Whether the door and both ports do what a ready server's do."""
-        if not (self.folder / "door").exists():
-            return False
-        clients = "jabber:client", "</stream:features>", self.domain, self.c2s_port
-        component = "jabber:component:accept", " id=", self.component_domain, self.component_port
-        for namespace, answer, to, port in (clients, component):
-            if not await stream_answers(self.host, port, namespace, to, answer):
-                return False
-        return True
-
-    def _signal(self, number: signal.Signals) -> None:
-        if self._process is not None and self._process.poll() is None:
-            os.kill(self._process.pid, number)
+        return (self.folder / "door").exists() and await super()._answers()
 
     def _write_config(self) -> None:
         """Writes what it reads at its start: its configuration, and how it resolves names."""
+        (self.folder / "door").unlink(missing_ok=True)  # of one that was killed
         config = self._config()
         for key, value in self._extra_config.items():
             of_mapping = isinstance(value, Mapping) and isinstance(config.get(key), Mapping)
@@ -381,81 +235,18 @@ class Ejabberd:
         loopback = {"ip": self.host, "backlog": 1024}
         services = {domain: {"password": secret} for domain, secret in self._components.items()}
         clients = {"port": self.c2s_port, "module": "ejabberd_c2s", **loopback}
-        components = {"port": self.component_port, "module": "ejabberd_service", **loopback}
+        components = {
+            "port": self.component_port,
+            "module": "ejabberd_service",
+            "hosts": services,
+            # Else each component that connects gets what is for all others of the port as well.
+            "global_routes": False,
+            **loopback,
+        }
         if self._s2s is None:
-            return (clients, {"hosts": services, **components})
+            return (clients, components)
         servers = {"port": self._s2s.port, "module": "ejabberd_s2s_in", **loopback}
-        return (clients, {"hosts": services, **components}, servers)
-
-    def _tidy(self) -> None:
-        if self._folder is not None and not self.keep:
-            shutil.rmtree(self._folder, ignore_errors=True)
-            self._folder = None
-
-
-def claim_port(port: int) -> None:
-    """StreamError if another program listens on this port: it could be taken for ours."""
-    with socket.socket() as probe:
-        # As servers do: what remains of closed connections is no hindrance, a listener is.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            raise StreamError(
-                f"Another program uses port {port}, which a private server needs: end it, or start "
-                "anew to get other ports."
-            ) from None
-
-
-def spawn_bound(command: Sequence[str], console: Any, **options: Any) -> subprocess.Popen[bytes]:
-    """Starts a program in a session of its own that never outlives this process.
-
-    That is the kernel's own promise, kept when this process is killed too. It is bound to the
-    *thread* that calls, so never call this in a worker thread; and a program that changes its user
-    sheds the bond. StreamError if there is no such program.
-    """
-    try:
-        return subprocess.Popen(
-            ["setpriv", "--pdeathsig", "KILL", "--", *command],
-            stdin=subprocess.DEVNULL,
-            stdout=console,
-            stderr=console,
-            start_new_session=True,
-            **options,
-        )
-    except FileNotFoundError:
-        raise StreamError(
-            "There is no setpriv on this machine; type: sudo apt-get install util-linux"
-        ) from None
-
-
-def end_bound(process: subprocess.Popen[bytes]) -> None:
-    """Kills a program if it still runs, and returns when it is gone."""
-    if process.poll() is None:
-        process.kill()
-        process.wait()
-
-
-async def stream_answers(host: str, port: int, namespace: str, to: str, answer: str) -> bool:
-    """Opens a stream, and says whether what comes back holds `answer`."""
-    try:
-        reader, writer = await asyncio.open_connection(host, port)
-    except OSError:
-        return False
-    opening = (
-        f"<?xml version='1.0'?><stream:stream xmlns='{namespace}' to='{to}' version='1.0' "
-        "xmlns:stream='http://etherx.jabber.org/streams'>"
-    )
-    try:
-        writer.write(opening.encode())
-        await reader.readuntil(answer.encode())
-        writer.write(b"</stream:stream>")
-        await writer.drain()
-    except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-        return False
-    finally:
-        writer.close()
-    return True
+        return (clients, components, servers)
 
 
 def _libraries() -> str:

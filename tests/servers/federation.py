@@ -14,10 +14,14 @@ leaves the machine. No privileges are needed.
 Servers connect when the first stanza is to cross, and keep it meanwhile. Each pair of domains and
 each direction has a stream of its own: the first stanza of a component waits for another one.
 
-`second.kill()`, `second.pause()` and the like make the trouble that other servers make.
+`second.kill()`, `second.pause()` and the like make the trouble that other servers make. With
+`gated` there is a gate before each server besides, which makes the trouble of the way to it:
+
+    await both.gates[1].shuts()  # nobody reaches the second server; itself it reaches the others
 """
 
 import asyncio
+import contextlib
 import os
 import shutil
 import subprocess
@@ -32,9 +36,16 @@ from typing import Any, Self
 
 import trustme
 
-from tests.servers.ejabberd import POLL_S, Ejabberd, S2s, claim_port, end_bound, spawn_bound
+from tests.servers.ejabberd import Ejabberd, S2s
 from xmpprelay.errors import StreamError
-from xmpprelay.quickstart.prosody import MODULES, Prosody, free_port
+from xmpprelay.quickstart.private_server import (
+    POLL_S,
+    claim_port,
+    end_bound,
+    free_port,
+    spawn_bound,
+)
+from xmpprelay.quickstart.prosody import MODULES, Prosody
 
 DOMAINS = ("example.test", "elsewhere.test", "faraway.test")
 
@@ -44,7 +55,8 @@ class Federation:
 
     What each is to be is told by its class. Their domains are `DOMAINS`, in order, and each has a
     component domain, `relay.` before it. With `strangers` each has its certificate from an
-    authority of its own, which the others do not trust: then nothing crosses.
+    authority of its own, which the others do not trust: then nothing crosses. With `gated` what the
+    others send to a server comes through its gate, in `gates`.
 
     As a context manager it starts all, and at the end stops all and removes what they have written,
     but for a server with `keep`. StreamError if one cannot be had; nothing is then left running.
@@ -56,7 +68,10 @@ class Federation:
         second: type[Prosody | Ejabberd] = Prosody,
         *more: type[Prosody | Ejabberd],
         strangers: bool = False,
+        gated: bool = False,
     ) -> None:
+        self.gates: Sequence[Gate] = ()  # of the servers, in order
+        self._gated = gated
         self.servers: Sequence[Prosody | Ejabberd] = ()  # in order, once it is entered
         self._kinds = (first, second, *more)
         self._strangers = strangers
@@ -77,7 +92,12 @@ class Federation:
         async with AsyncExitStack() as starting:
             folder = Path(starting.enter_context(_folder_for_all()))
             ports = {domain: free_port() for domain in DOMAINS[: len(self._kinds)]}
-            names = await starting.enter_async_context(NameServer(ports, folder / "dnsmasq.log"))
+            told = ports
+            if self._gated:
+                gates = [Gate(port) for port in ports.values()]
+                self.gates = [await starting.enter_async_context(gate) for gate in gates]
+                told = dict(zip(ports, (gate.port for gate in gates), strict=True))
+            names = await starting.enter_async_context(NameServer(told, folder / "dnsmasq.log"))
             self.servers = self._servers(ports, names.port, folder)
             try:
                 async with asyncio.TaskGroup() as together:
@@ -95,7 +115,9 @@ class Federation:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Stops everything, and tidies up."""
+        """Ends everything, and tidies up."""
+        # They lose nothing that is kept, and ejabberd takes seconds to stop.
+        await asyncio.gather(*(server.kill() for server in self.servers if not server.keep))
         await self._ending.aclose()
 
     def _servers(
@@ -118,6 +140,91 @@ class Federation:
             else:
                 servers.append(kind(domain, extra_config=_prosody_config(s2s)))
         return servers
+
+
+class Gate:
+    """Where other servers come in: it passes on all that they send, until a test says otherwise.
+
+    As a context manager it listens on `port` of 127.0.0.1, and leads to another port there. What
+    comes back on the same connections is never held.
+    """
+
+    def __init__(self, to_port: int) -> None:
+        self.port = free_port()
+        self._to_port = to_port
+        self._listener: asyncio.Server | None = None
+        self._passes = asyncio.Event()
+        self._passing: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        """Opens it."""
+        await self.opens()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Shuts it for good."""
+        await self.shuts()
+
+    async def opens(self) -> None:
+        """Let pass whatever comes, and first what was held."""
+        self._passes.set()
+        if self._listener is None:
+            self._listener = await asyncio.start_server(self._enters, "127.0.0.1", self.port)
+
+    def holds(self) -> None:
+        """Let nothing pass until `opens`: connections are there and stay, as on a dead line."""
+        self._passes.clear()
+
+    async def shuts(self) -> None:
+        """Cut all connections, with what is held on them, and refuse new ones until `opens`."""
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            listener.close()
+        for task in self._passing:
+            task.cancel()
+        if self._passing:
+            await asyncio.wait(self._passing)
+
+    async def _enters(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.ensure_future(self._leads(reader, writer))
+        self._passing.add(task)
+        task.add_done_callback(self._passing.discard)
+
+    async def _leads(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Pass on what comes, both ways, until one side ends it."""
+        try:
+            inside, to_inside = await asyncio.open_connection("127.0.0.1", self._to_port)
+        except OSError:
+            writer.transport.abort()
+            return
+        ways = {
+            asyncio.ensure_future(_pass_on(reader, to_inside, self._passes)),
+            asyncio.ensure_future(_pass_on(inside, writer)),
+        }
+        try:
+            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for way in ways:
+                way.cancel()
+            await asyncio.wait(ways)
+            for end in (writer, to_inside):
+                end.close()
+
+
+async def _pass_on(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, when: asyncio.Event | None = None
+) -> None:
+    with contextlib.suppress(OSError):
+        while data := await reader.read(65536):
+            if when is not None:
+                await when.wait()
+            writer.write(data)
+            await writer.drain()
 
 
 class NameServer:

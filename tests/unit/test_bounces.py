@@ -293,3 +293,46 @@ def test_bounces_of_strangers_and_of_numbers_that_are_none_change_nothing() -> N
     relay.bounce(DAVE, 40)
     assert relay.state() is State.LIVE
     assert relay.work == []
+
+
+def test_who_sends_back_without_end_is_asked_ever_more_slowly() -> None:
+    """A follower may forge errors with our ids: each costs him more than us."""
+    relay = written_and_settled("phone")
+    asked: list[datetime] = []  # when
+    end = relay.now + 2 * MINUTE
+    while relay.now < end:
+        relay.bounce(BOB, 40)
+        asked += [relay.now + timedelta(seconds=ask.after_s) for ask in relay.of(ProbeBounce)]
+        if asked[-1] <= relay.now:
+            relay.answer_probe(BOB, "phone", since=relay.now)
+        relay.later(SECOND)
+    assert 5 <= len(asked) <= 5 + 12 + 1
+
+
+def test_asked_later_the_answers_are_judged_all_the_same() -> None:
+    relay = written_and_settled("phone", "laptop")
+    for _ in range(5):
+        relay.bounce(BOB, 40)
+        relay.answer_probe(BOB, "laptop", since=START)
+    relay.work.clear()
+    relay.bounce(BOB, 40)
+    [ask] = relay.of(ProbeBounce)
+    assert 0.0 < ask.after_s <= 10.0
+    relay.delivery.available(BOB, "phone", 0, START, relay.now)  # not an answer
+    relay.bounce(BOB, 40)
+    assert relay.of(ProbeBounce) == [], "the question that is to come will do"
+    relay.later(timedelta(seconds=ask.after_s))
+    relay.take_written()
+    relay.answer_probe(BOB)  # nobody who was there when 40 was written
+    assert relay.take_written() == [(BOB, 40)]
+
+
+def test_a_minute_later_he_is_asked_at_once_again() -> None:
+    relay = written_and_settled("phone")
+    for _ in range(7):
+        relay.bounce(BOB, 40)
+        relay.answer_probe(BOB, "phone", since=START)
+    relay.later(MINUTE)
+    relay.work.clear()
+    relay.bounce(BOB, 40)
+    assert relay.of(ProbeBounce) == [ProbeBounce(BOB)]

@@ -101,6 +101,9 @@ def test_everything_may_be_given(folder: Folder) -> None:
         posts_per_hour = 400
         max_chars = 500
         follows = 10
+        domain_joins_per_hour = 11
+        domain_follows_per_minute = 12
+        domain_people = 13
         [log]
         level = "debug"
         format = "json"
@@ -121,7 +124,7 @@ def test_everything_may_be_given(folder: Folder) -> None:
         "closed",
         ("news*", "mayor"),
     )
-    assert dataclasses.astuple(config.limits) == (2.0, 7, 400, 500, 10)
+    assert dataclasses.astuple(config.limits) == (2.0, 7, 400, 500, 10, 11, 12, 13)
     assert dataclasses.astuple(config.log) == ("debug", "json")
 
 

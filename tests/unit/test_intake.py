@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 from structlog.testing import capture_logs
 
-from xmpprelay.xmpp.intake import IN_ALL, PER_SENDER, Intake
+from xmpprelay.xmpp.intake import IN_ALL, OF_STRANGERS, PER_SENDER, Intake
 
 Affair = Callable[[], Awaitable[None]]
 
@@ -85,6 +85,20 @@ async def test_above_the_bound_of_all_nothing_is_taken() -> None:
     assert intake.put("late", desk.affair("late 0"))
     await intake.drained()
     assert len(desk.done) == IN_ALL + 1
+
+
+async def test_strangers_have_a_bound_of_their_own() -> None:
+    desk = Desk()
+    intake = Intake(lambda sender: sender.startswith("stranger"))
+    taken = [intake.put(f"stranger{n}", desk.affair("s 0")) for n in range(OF_STRANGERS + 3)]
+    assert taken == [True] * OF_STRANGERS + [False] * 3
+    assert intake.put("alice", desk.affair("a 0"))
+    desk.opens("s")
+    desk.opens("a")
+    await intake.drained()
+    assert intake.put("stranger again", desk.affair("s 1"))
+    await intake.drained()
+    assert len(desk.done) == OF_STRANGERS + 2
 
 
 async def test_what_raises_is_counted_and_told_and_takes_nothing_with_it() -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xmpprelay.core.pacing import Backoff, Bucket, Rate
+from xmpprelay.core.pacing import Backoff, Bucket, Buckets, Rate
 
 ONE_A_SECOND = Rate(1.0, 5)
 
@@ -96,3 +96,40 @@ def test_jitter_shortens_a_wait_and_never_lengthens_it() -> None:
 
 def test_a_month_of_failures_is_no_overflow() -> None:
     assert Backoff(0.2, 5.0, failures=10**6).wait_s(1.0) == 5.0
+
+
+def test_what_is_booked_may_be_used_when_it_was_said_and_keeps_the_rate() -> None:
+    rate = Rate(0.1, 2)
+    bucket, waits = Bucket.full(rate, 0.0), []
+    for _ in range(5):
+        bucket, wait_s = bucket.book(rate, 0.0)
+        waits.append(wait_s)
+    assert waits == pytest.approx([0.0, 0.0, 10.0, 20.0, 30.0])
+    _, wait_s = bucket.book(rate, 35.0)
+    assert wait_s == pytest.approx(5.0)
+
+
+def test_each_has_a_bucket_of_his_own() -> None:
+    buckets = Buckets(Rate(1.0, 2), most=10)
+    assert [buckets.take("alice", 0.0) for _ in range(3)] == [0.0, 0.0, 1.0]
+    assert buckets.take("bob", 0.0) == 0.0
+    buckets.give_back("alice", 0.0)
+    assert [buckets.take("alice", 0.0) for _ in range(2)] == [0.0, 1.0]
+    buckets.give_back("carol", 0.0)
+
+
+def test_what_is_given_back_never_makes_more_than_there_was() -> None:
+    buckets = Buckets(Rate(1.0, 2), most=10)
+    buckets.take("alice", 0.0)
+    for _ in range(5):
+        buckets.give_back("alice", 5.0)
+    assert [buckets.take("alice", 5.0) for _ in range(3)] == [0.0, 0.0, 1.0]
+
+
+def test_the_least_used_bucket_is_forgotten_above_the_bound() -> None:
+    buckets = Buckets(Rate(1.0, 1), most=2)
+    for name in ("alice", "bob", "carol"):
+        assert buckets.take(name, 0.0) == 0.0
+    assert len(buckets) == 2
+    assert buckets.take("carol", 0.0) > 0.0
+    assert buckets.take("alice", 0.0) == 0.0

@@ -268,7 +268,7 @@ class Registration:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much one person may do."""
+    """How much one person, or the people of one other domain, may do."""
 
     posts_per_second: Annotated[
         float,
@@ -304,6 +304,31 @@ class Limits:
         Field(ge=1, le=1_000_000),
         Option("How many authors one person may follow.", "a whole number from 1 to 1000000"),
     ] = 2000
+    domain_joins_per_hour: Annotated[
+        int,
+        Field(ge=1, le=1_000_000),
+        Option(
+            "How many people of one other domain may take a handle in an hour. The server's own "
+            "people and `xmpprelay people import` are not limited.",
+            "a whole number from 1 to 1000000",
+        ),
+    ] = 20
+    domain_follows_per_minute: Annotated[
+        int,
+        Field(ge=1, le=1_000_000),
+        Option(
+            "How many new follows the people of one other domain may make in a minute, together.",
+            "a whole number from 1 to 1000000",
+        ),
+    ] = 60
+    domain_people: Annotated[
+        int,
+        Field(ge=1, le=10_000_000),
+        Option(
+            "How many people of one other domain may be known here without a handle.",
+            "a whole number from 1 to 10000000",
+        ),
+    ] = 20_000
 
 
 @dataclass(frozen=True, slots=True)

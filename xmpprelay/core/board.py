@@ -70,6 +70,7 @@ class Board:
         """Take up a person with his standing."""
         lane = self.lane(self.graph.lane(standing.person))
         recipient = self.recipients[standing.person] = Recipient.of(standing, lane)
+        lane.people.add(standing.person)
         return recipient
 
     def lane(self, name: str) -> Lane:
@@ -77,7 +78,7 @@ class Board:
         lane = self.lanes.get(name)
         if lane is None:
             lane = self.lanes[name] = Lane(name, limit=self.sizes.window)
-            lane.size = self.first_window(lane)
+            lane.opens(self.first_window(lane))
         return lane
 
     def first_window(self, lane: Lane) -> int:

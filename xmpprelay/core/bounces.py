@@ -3,6 +3,9 @@
 A bounce says that one device did not take a post, or that nobody was there. So all that is known of
 his presence is forgotten, he is away, and he is asked for his presence; by the answers it is judged
 which of his devices were there when the post was written. Until then he is not looked at.
+
+A person can send back whatever he likes, so he is asked five times at once, and then once in ten
+seconds: what comes back meanwhile waits for the same answers.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from typing import Final
 
 from xmpprelay.core.attendance import Attendance
 from xmpprelay.core.board import Board
+from xmpprelay.core.pacing import Bucket, Rate
 from xmpprelay.core.recipients import MAX_MISSED, BounceProbe, Recipient, State, Verdict
 from xmpprelay.core.work import ProbeBounce, RefusedBy
 
@@ -27,6 +31,9 @@ TRIES: Final = 5
 
 A guess. A server that does not say since when a device is there would make it go round for ever.
 """
+
+ASKS: Final = Rate(per_second=0.1, burst=5)
+"""How often one person is asked for his presence because of bounces. A guess."""
 
 IN_A_ROW: Final = timedelta(minutes=1)
 
@@ -55,20 +62,24 @@ class Bounces:
         self._row[key] = (count + 1 if now - last < IN_A_ROW else 1), now
         if recipient.probe is None:
             recipient.probe = BounceProbe(recipient.resources.copy(), recipient.left_at)
-            self._ask(recipient)
+            self._ask(recipient, recipient.probe, now)
         elif recipient.probe.seen:  # what has answered so far may be what sends back now
-            recipient.probe.asked += 1
             recipient.probe.seen.clear()
-            self._ask(recipient)
+            if recipient.probe.due is None or recipient.probe.due <= now:
+                recipient.probe.asked += 1
+                self._ask(recipient, recipient.probe, now)
         recipient.probe.numbers.add(number)
         self._attendance.leaves(recipient, now)
         self._lacks(recipient, number)
 
-    def _ask(self, recipient: Recipient) -> None:
+    def _ask(self, recipient: Recipient, probe: BounceProbe, now: datetime) -> None:
         recipient.resources.clear()
         recipient.lane.present.discard(recipient.id)
         recipient.lane.engaged.add(recipient.id)
-        self._board.work.append(ProbeBounce(recipient.id))
+        at = now.timestamp()
+        recipient.asks, wait_s = (recipient.asks or Bucket.full(ASKS, at)).book(ASKS, at)
+        probe.due = now + timedelta(seconds=wait_s)
+        self._board.work.append(ProbeBounce(recipient.id, wait_s))
 
     def _from_blind(self, recipient: Recipient, number: int, now: datetime) -> None:
         """S11.4: no more today; what comes back on two different days is dropped for him."""

@@ -50,9 +50,14 @@ _SIZES: Final = Sizes()
 
 
 class Delivery:
-    """The fan-out of all posts to all people; see the head of the module."""
+    """The fan-out of all posts to all people; see the head of the module.
+
+    `first_canary_s` is how long a domain is left alone when its breaker opens; tests, which have
+    no minute, set it.
+    """
 
     def __init__(self, graph: Graph, sizes: Sizes = _SIZES) -> None:
+        self.first_canary_s = FIRST_CANARY_S
         self._board = Board(graph, sizes)
         self._attendance = Attendance(self._board)
         self._catching = Catching(self._board, self._attendance)
@@ -81,22 +86,27 @@ class Delivery:
         """The component's stream is up: ask for everybody's presence; send to those who hide it."""
         board = self._board
         board.connected = True
-        waiting: list[int] = []
-        others: list[int] = []
         for lane in board.lanes.values():
-            lane.down, lane.failures, lane.size = False, 0, board.first_window(lane)
+            lane.opens(board.first_window(lane))
         for recipient in board.recipients.values():
             self._attendance.comes(recipient, now)
-            if _may_be_asked(recipient) and not _asleep(recipient, now):
-                (waiting if self._lacks(recipient) else others).append(recipient.id)
-        if waiting or others:
-            board.work.append(Probe(tuple(waiting + others)))
+        self._ask_for(r for r in board.recipients.values() if not _asleep(r, now))
 
     def stream_lost(self, now: datetime) -> None:
         """The stream is gone, and with it all that is known of anybody's presence."""
         self._board.connected = False
         for lane in self._board.lanes.values():
             self._attendance.all_leave(lane, now)
+
+    def _ask_for(self, recipients: Iterable[Recipient]) -> None:
+        """Ask for the presence of people; first of those for whom something waits."""
+        waiting: list[int] = []
+        others: list[int] = []
+        for recipient in recipients:
+            if _may_be_asked(recipient):
+                (waiting if self._lacks(recipient) else others).append(recipient.id)
+        if waiting or others:
+            self._board.work.append(Probe(tuple(waiting + others)))
 
     def _lacks(self, recipient: Recipient) -> bool:
         return bool(recipient.missed) or recipient.away_from != self.next_number
@@ -283,29 +293,30 @@ class Delivery:
         self._attendance.all_leave(lane, now)
         self.canary_failed(lane_name)
 
+    def is_down(self, lane_name: str) -> bool:
+        """Whether the breaker of a lane is open."""
+        lane = self._board.lanes.get(lane_name)
+        return lane is not None and lane.down
+
     def canary_failed(self, lane_name: str) -> None:
         """The domain is still not there; the next canary waits twice as long."""
         lane = self._board.lane(lane_name)
         if not lane.down:
             return
-        after_s = min(LAST_CANARY_S, FIRST_CANARY_S * 2 ** min(lane.failures, 10))
+        after_s = min(LAST_CANARY_S, self.first_canary_s * 2 ** min(lane.failures, 10))
         lane.failures += 1
         self._board.work.append(Canary(lane_name, after_s))
 
     def lane_restored(self, lane_name: str, now: datetime) -> None:
         """A domain gives a sign of life: its breaker closes, and everybody there is asked for."""
-        lane = self._board.lane(lane_name)
-        if not lane.down:
+        lane = self._board.lanes.get(lane_name)
+        if lane is None or not lane.down:
             return
-        lane.down, lane.failures, lane.size = False, 0, self._board.first_window(lane)
-        people = []
-        for recipient in self._board.recipients.values():
-            if recipient.lane is lane:
-                self._attendance.comes(recipient, now)
-                if _may_be_asked(recipient):
-                    people.append(recipient.id)
-        if people:
-            self._board.work.append(Probe(tuple(people)))
+        lane.opens(self._board.first_window(lane))
+        recipients = [self._board.recipients[person] for person in sorted(lane.people)]
+        for recipient in recipients:
+            self._attendance.comes(recipient, now)
+        self._ask_for(recipients)
 
     # Bounces (move 5)
 
@@ -320,6 +331,14 @@ class Delivery:
         recipient = self._board.recipients.get(person)
         if recipient is not None:
             self._bounces.answers_are_in(recipient, now)
+
+    def written_at(self, person: int, number: int) -> datetime | None:
+        """When a post was last written to a person, or to his lane; None: not lately, or never."""
+        recipient = self._board.recipients.get(person)
+        if recipient is None:
+            return None
+        returned = self._board.returned.get((person, number))
+        return returned or recipient.lane.started.get(number)
 
     # Returns (move 6)
 

@@ -3,6 +3,11 @@
 A lane walks each open post's candidates in ascending person id. How far it has come is the post's
 *fill position*. What it writes goes into windows; a window is *settled* when the destination has
 confirmed it and all before it, and its slot is free when the cursors are committed.
+
+A remote lane opens with one small window: after a (re)connect, a time-out, an error nobody knows
+whether the domain is there, and each stanza to a dead one comes back. Once it has confirmed a
+window there are two in flight, and they double up to the full size. When one fails, the breaker of
+the lane opens (`down`), and nothing is written there until the domain gives a sign of life.
 """
 
 from __future__ import annotations
@@ -26,7 +31,7 @@ WINDOWS: Final = 2
 """Windows in flight, so that the barrier's round trip does not idle the destination."""
 
 FIRST_REMOTE_WINDOW: Final = 5
-"""A remote lane opens so small, because each stanza to a dead domain comes back with an error."""
+"""A remote lane opens with one so small: each stanza to a dead domain comes back with an error."""
 
 DONE: Final = -1
 """The fill position of a post that has passed everybody in the lane."""
@@ -76,6 +81,8 @@ class Lane:
     name: str
     size: int = WINDOW  # of its next window
     limit: int = WINDOW  # what that may grow to
+    proved: bool = False  # it has confirmed a window since it opened
+    people: set[int] = field(default_factory=set)  # everybody who belongs to it
     open: dict[int, OpenPost] = field(default_factory=dict)  # by number, ascending
     newest: dict[int, OpenPost] = field(default_factory=dict)  # author -> his newest open post
     started: dict[int, datetime] = field(default_factory=dict)  # number -> first written at
@@ -94,6 +101,19 @@ class Lane:
     def remote(self) -> bool:
         """Whether this is a domain of another server."""
         return self.name != OWN_LANE
+
+    @property
+    def slots(self) -> int:
+        """How many windows may be in flight."""
+        return WINDOWS if self.proved or not self.remote else 1
+
+    def opens(self, size: int) -> None:
+        """It may be written to, from a first window of that size on; its breaker is closed."""
+        self.down, self.failures, self.size, self.proved = False, 0, size, False
+
+    def confirms(self) -> None:
+        """It has confirmed a window that was asked for: the next may be twice as large."""
+        self.size, self.proved = min(self.limit, self.size * 2), True
 
     def take_up(self, post: Post) -> None:
         """Open a post; posts come in ascending number."""

@@ -3,6 +3,8 @@
 All times are seconds on one monotonic clock.
 """
 
+from collections import OrderedDict
+from collections.abc import Hashable
 from dataclasses import dataclass, replace
 
 
@@ -36,6 +38,45 @@ class Bucket:
         if holds < 1.0:
             return (1.0 - holds) / rate.per_second
         return Bucket(holds - 1.0, max(now, self.at))
+
+    def book(self, rate: Rate, now: float) -> "tuple[Bucket, float]":
+        """The bucket after one more, and the seconds until that one may be used; 0.0: at once."""
+        holds = self.now_holds(rate, now)
+        wait_s = max(0.0, (1.0 - holds) / rate.per_second)
+        return Bucket(holds - 1.0, max(now, self.at)), wait_s
+
+
+class Buckets:
+    """A bucket of the same rate for each of many; of more than `most`, the least used is forgotten.
+
+    One that is forgotten is full again: `most` is to be far above what can be drained at a time.
+    """
+
+    def __init__(self, rate: Rate, most: int) -> None:
+        self.rate = rate
+        self._most = most
+        self._buckets: OrderedDict[Hashable, Bucket] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._buckets)
+
+    def take(self, key: Hashable, now: float) -> float:
+        """Take one: 0.0, or, when there is none, the seconds until there is."""
+        bucket = self._buckets.get(key) or Bucket.full(self.rate, now)
+        taken = bucket.take(self.rate, now)
+        if isinstance(taken, float):
+            return taken
+        self._buckets[key] = taken
+        self._buckets.move_to_end(key)
+        if len(self._buckets) > self._most:
+            self._buckets.popitem(last=False)
+        return 0.0
+
+    def give_back(self, key: Hashable, now: float) -> None:
+        """Put one back that was taken and not used."""
+        bucket = self._buckets.get(key)
+        if bucket is not None:
+            self._buckets[key] = Bucket(bucket.now_holds(self.rate, now) + 1.0, now)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Final
 
 from xmpprelay.core.model import Grant, Post, Rest, Standing
+from xmpprelay.core.pacing import Bucket
 
 if TYPE_CHECKING:
     from xmpprelay.core.lanes import Lane
@@ -62,6 +63,7 @@ class BounceProbe:
     before: dict[str, Resource]  # the resources known when the first stanza bounced
     left_at: datetime | None  # when one was last lost before that
     asked: int = 1  # how many probes have been sent; the answers to the last one count
+    due: datetime | None = None  # when the last one is sent
     numbers: set[int] = field(default_factory=set)  # what has bounced
     seen: dict[str, Resource] = field(default_factory=dict)  # who has answered
 
@@ -135,6 +137,7 @@ class Recipient:
     asked: tuple[Catch, Read] | None = None  # a read that is not answered yet: one at a time
     batch: Batch | None = None
     probe: BounceProbe | None = None
+    asks: Bucket | None = None  # what is left of his probes after bounces
     note: Mapping[int, int] = field(default_factory=dict)  # of his rest, not yet told
     summary_at: datetime | None = None  # when he was last told what he may fetch by `more`
     broken_at: datetime | None = None  # when a return was broken off whose newest were chosen

@@ -13,7 +13,7 @@ from xmpprelay.core.attendance import Attendance
 from xmpprelay.core.board import Board
 from xmpprelay.core.catching import Catching
 from xmpprelay.core.lanes import WINDOWS, Lane, Window, WindowState
-from xmpprelay.core.model import Grant, Post
+from xmpprelay.core.model import OWN_LANE, Grant, Post
 from xmpprelay.core.recipients import State
 from xmpprelay.core.routing import decide
 from xmpprelay.core.work import AllowanceUsed, Ask, AskLater, Write
@@ -30,14 +30,21 @@ class Windows:
     # Move 2
 
     def fill_all(self, room: int, now: datetime) -> None:
-        """Fill what can be filled in all lanes; at most `room` stanzas."""
-        room = max(0, min(room, self._board.sizes.in_flight - self._board.in_flight()))
+        """Fill what can be filled in all lanes; at most `room` stanzas.
+
+        The own lane's windows always fit in, however many other domains are slow.
+        """
+        sizes, own = self._board.sizes, self._board.lane(OWN_LANE)
+        free = sizes.in_flight - self._board.in_flight()
+        room = max(0, min(room, free))
+        abroad = max(0, min(room, free - WINDOWS * sizes.window + own.in_flight()))
         for lane in self._board.lanes.values():
             while (lane.open or lane.due or lane.through) and _slot(lane):
-                written = self._fill(lane, room, now)
+                written = self._fill(lane, abroad if lane.remote else room, now)
                 if written is None:
                     break
                 room -= written
+                abroad = min(room, abroad - written if lane.remote else abroad)
 
     def _fill(self, lane: Lane, room: int, now: datetime) -> int | None:
         """Fill one window of a lane; how many stanzas were written, None when nothing changed."""
@@ -122,7 +129,7 @@ class Windows:
         if window.state is WindowState.ASKED:
             lane = window.lane
             window.state = WindowState.CONFIRMED
-            lane.size = min(lane.limit, lane.size * 2)
+            lane.confirms()
             self._settle(lane)
         return True
 
@@ -155,7 +162,7 @@ def _slot(lane: Lane) -> bool:
     """Whether a lane may be filled now."""
     if lane.resetting:
         return False
-    return len(lane.windows) < WINDOWS or _collecting(lane) is not None
+    return len(lane.windows) < lane.slots or _collecting(lane) is not None
 
 
 def _collecting(lane: Lane) -> Window | None:

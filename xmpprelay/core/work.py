@@ -70,6 +70,7 @@ class ProbeBounce:
     """Ask for a person's presence and, by a ping behind it, for the end of the answers."""
 
     person: int
+    after_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

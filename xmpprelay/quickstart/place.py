@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Final
 
 from xmpprelay.errors import ConfigError
-from xmpprelay.quickstart.prosody import Prosody, free_port
+from xmpprelay.quickstart.private_server import free_port
+from xmpprelay.quickstart.prosody import Prosody
 
 DEMO: Final = ("alice", "bob", "carol")
 VISITOR: Final = "you"

@@ -1,43 +1,25 @@
 """A private Prosody on the loopback, for the quickstart and for the tests.
 
-`Prosody` runs the machine's `prosody` program with a configuration, ports and data of its own. The
-system's own Prosody, if one runs, is neither asked nor disturbed. Nothing leaves the machine:
-federation is off, and only 127.0.0.1 is listened on; hence neither TLS nor a certificate.
+`Prosody` is a `PrivateServer` (see private_server.py) that runs the machine's `prosody` program.
+Nothing leaves the machine: federation is off, and only 127.0.0.1 is listened on; hence neither TLS
+nor a certificate.
 
-    async with Prosody("example.test") as server:
-        alice = await server.add_user("alice", "her password")
-        …  # clients to server.host, server.c2s_port; the component to server.component_port
-
-How it runs. Prosody refuses to be root, so root starts it as the user `prosody` of the Debian
-package, and that user owns the folder with its data; anyone else starts it as himself. It has a
-session of its own, so that a Ctrl-C in the terminal reaches the relay only, and it never outlives
-the process that started it: the kernel kills it when its parent dies, however the parent dies.
-
-How it is known to be ready. Not by its log and not by waiting: the client port must answer an
-opened stream with its features, and the component port one with a stream header.
+As whom it runs. Prosody refuses to be root, so root starts it as the user `prosody` of the Debian
+package, and that user owns the folder with its data; anyone else starts it as himself.
 """
 
 import asyncio
-import contextlib
 import os
 import pwd
-import random
-import secrets
 import shutil
-import signal
-import socket
 import subprocess
-import tempfile
-import weakref
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from xmpprelay.errors import ConfigError, StreamError
-
-POLL_S = 0.02
-STOP_WITHIN_S = 5.0
+from xmpprelay.quickstart.private_server import PrivateServer
 
 # What a client may expect of a server. Prosody adds presence, message, iq and offline by itself.
 MODULES = (
@@ -46,21 +28,22 @@ MODULES = (
 )  # fmt: skip
 
 
-class Prosody:
+class Prosody(PrivateServer):
     """A private Prosody with one domain for people and one component beside it.
 
-    `domain` is where accounts live, `component_domain` the relay's (`relay.` before the domain if
-    None). `data_dir` becomes Prosody's own folder, is made if missing and is kept; None means a new
-    one under the temporary directory, removed at the end unless `keep` is set. `mam` turns on
-    message archives. `extra_config` goes into the global part of the configuration as it is.
+    Beyond what every `PrivateServer` has: `data_dir` becomes Prosody's own folder, is made if
+    missing and is kept; None means a new one under the temporary directory, removed at the end
+    unless `keep` is set. `mam` turns on message archives. `extra_config` goes into the global part
+    of the configuration as it is.
 
-    Ports, secret and data stay the same through `stop`, `kill` and `start`. As a context manager it
-    starts, and at the end stops and tidies up. Errors are StreamError when it cannot be had, and
-    ConfigError when `data_dir` is of no use to it.
+    Errors are StreamError when it cannot be had, and ConfigError when `data_dir` is of no use to
+    it.
     """
 
-    host = "127.0.0.1"
+    name = "Prosody"
     ready_within_s = 15.0  # it takes 0.1 s; a machine busy with tests may need several
+    stop_within_s = 5.0
+    logs = ("console.log", "prosody.log")
 
     def __init__(
         self,
@@ -71,109 +54,15 @@ class Prosody:
         mam: bool = False,
         extra_config: str = "",
     ) -> None:
-        self.domain = domain
-        self.component_domain = component_domain or f"relay.{domain}"
-        self.component_secret = secrets.token_hex(16)
-        self.c2s_port = free_port()
-        self.component_port = free_port()
-        self.keep = False
+        super().__init__(domain, component_domain)
         self._given_folder = data_dir
-        self._folder: Path | None = None
         self._modules = (*MODULES, "mam") if mam else MODULES
         self._extra_config = extra_config
         self._runner = _Runner.of_this_process()
-        self._process: subprocess.Popen[bytes] | None = None
-        self._at_exit: weakref.finalize[..., Any] | None = None
-
-    @property
-    def folder(self) -> Path:
-        """The folder with configuration, data and log, made when it is first asked for.
-
-        ConfigError if it cannot be made, or Prosody cannot use it.
-        """
-        if self._folder is None:
-            self._folder = self._prepare_folder()
-        return self._folder
 
     @property
     def _config_path(self) -> Path:
         return self.folder / "prosody.cfg.lua"
-
-    @property
-    def running(self) -> bool:
-        """Whether the process is there; a paused one is."""
-        return self._process is not None and self._process.poll() is None
-
-    @property
-    def pid(self) -> int:
-        """The process id of the running server; StreamError if it does not run."""
-        if self._process is None or not self.running:
-            raise StreamError("The private Prosody does not run: start it first.")
-        return self._process.pid
-
-    async def __aenter__(self) -> Self:
-        """Starts it."""
-        await self.start()
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Stops it, and removes what it has written, but for a given folder or with `keep`."""
-        try:
-            await self.stop()
-        finally:
-            self._tidy()
-
-    async def start(self) -> None:
-        """Returns when clients and the component can connect. StreamError with the log's last
-        lines if that does not come about; nothing is then left running. A cancellation neither.
-        """
-        if self.running:
-            return
-        try:
-            self._claim_ports()
-            self._spawn(_program("prosody"))
-            await self._until_ready()
-        except BaseException:
-            await self.kill()
-            self._tidy()
-            raise
-
-    async def stop(self) -> None:
-        """Ends it as a system would: a polite signal, and after 5 s the other one."""
-        self._signal(signal.SIGTERM)
-        self._signal(signal.SIGCONT)  # a paused one could not obey
-        if self._process is not None:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                await asyncio.to_thread(self._process.wait, STOP_WITHIN_S)
-        await self.kill()
-
-    async def kill(self) -> None:
-        """Ends it as a crash would (SIGKILL), and returns when it is gone."""
-        self._signal(signal.SIGKILL)
-        if self._process is not None:
-            await asyncio.to_thread(self._process.wait)
-            self._process = None
-        if self._at_exit is not None:
-            self._at_exit.detach()
-            self._at_exit = None
-
-    async def restart(self) -> None:
-        """Stops it and starts it again, with the same ports and data."""
-        await self.stop()
-        await self.start()
-
-    def pause(self) -> None:
-        """Lets it hang: connections stay open, and nothing is answered until `resume`."""
-        self._signal(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        """Ends a `pause`."""
-        self._signal(signal.SIGCONT)
 
     async def add_user(self, name: str, password: str) -> str:
         """Makes an account, or gives an existing one this password. Returns its bare JID.
@@ -190,16 +79,6 @@ class Prosody:
             )
         return f"{name}@{self.domain}"
 
-    def log_tail(self, lines: int = 20) -> str:
-        """The last lines of its log, and of what it printed before it had one."""
-        if self._folder is None:
-            return ""
-        texts = []
-        for name in ("console.log", "prosody.log"):
-            with contextlib.suppress(FileNotFoundError):
-                texts += (self._folder / name).read_text(errors="replace").splitlines()
-        return "\n".join(texts[-lines:])
-
     def _prosodyctl(self, *arguments: str, stdin: str) -> subprocess.CompletedProcess[str]:
         """Runs a command of `prosodyctl`. What it would ask a person, it reads from `stdin`."""
         return subprocess.run(  # noqa: S603  # found by name, no shell
@@ -215,65 +94,16 @@ class Prosody:
             **self._runner.subprocess_options(),
         )
 
-    def _claim_ports(self) -> None:
-        """StreamError if another program has one by now: it could be taken for ours."""
-        for port in (self.c2s_port, self.component_port):
-            if not _is_free(port):
-                raise StreamError(
-                    f"Another program uses port {port}, which the private Prosody needs: end it, "
-                    "or start anew to get other ports."
-                )
+    def _command(self) -> Sequence[str]:
+        return (_program("prosody"), "-F", "--config", str(self._config_path))
 
-    def _spawn(self, program: str) -> None:
-        self._write_config()
-        command = [program, "-F", "--config", str(self._config_path)]
-        setpriv = shutil.which("setpriv")
-        if setpriv is not None:
-            # The kernel's own promise that a server never outlives its parent, a killed one too.
-            # The "parent" is the thread that forks, so this is never done in a worker thread.
-            command = [setpriv, "--pdeathsig", "KILL", "--", *command]
-        with (self.folder / "console.log").open("ab") as console:
-            self._process = subprocess.Popen(  # noqa: S603  # found by name, no shell
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=console,
-                stderr=console,
-                cwd=self.folder,
-                start_new_session=True,
-                **self._runner.subprocess_options(),
-            )
-        self._at_exit = weakref.finalize(self, _end, self._process)
+    def _options(self) -> Mapping[str, Any]:
+        return self._runner.subprocess_options()
 
-    async def _until_ready(self) -> None:
-        try:
-            async with asyncio.timeout(self.ready_within_s):
-                while not await self._answers():
-                    if not self.running:
-                        raise StreamError(f"The private Prosody ended at once:\n{self.log_tail()}")
-                    await asyncio.sleep(POLL_S)
-        except TimeoutError:
-            raise StreamError(
-                f"The private Prosody was not ready within {self.ready_within_s:.0f} s; the end of "
-                f"its log:\n{self.log_tail()}"
-            ) from None
-
-    async def _answers(self) -> bool:
-        """Whether both ports do what a ready server's do."""
-        clients = "jabber:client", "</stream:features>", self.domain, self.c2s_port
-        component = "jabber:component:accept", " id=", self.component_domain, self.component_port
-        for namespace, answer, to, port in (clients, component):
-            if not await _stream_answers(self.host, port, namespace, to, answer):
-                return False
-        return True
-
-    def _signal(self, number: signal.Signals) -> None:
-        if self._process is not None and self._process.poll() is None:
-            os.killpg(self._process.pid, number)
-
-    def _prepare_folder(self) -> Path:
+    def _make_folder(self) -> Path:
         """Makes the folder where it is missing, and sees to it that Prosody can use it."""
         if self._given_folder is None:
-            folder = Path(tempfile.mkdtemp(prefix="xmpprelay-prosody-"))
+            folder = super()._make_folder()
             self._runner.own(folder)
             way_out = "set TMPDIR to a folder that everybody can enter, such as /tmp"
         else:
@@ -337,9 +167,8 @@ Component {_lua(self.component_domain)}
 """
 
     def _tidy(self) -> None:
-        if self._folder is not None and self._given_folder is None and not self.keep:
-            shutil.rmtree(self._folder, ignore_errors=True)
-            self._folder = None
+        if self._given_folder is None:
+            super()._tidy()
 
 
 @dataclass(frozen=True, slots=True)
@@ -393,55 +222,6 @@ def _user_name(uid: int) -> str:
         return f"{uid}"  # containers run programs as users who have no name
 
 
-def free_port(preferred: int | None = None) -> int:
-    """A TCP port of 127.0.0.1 that nobody uses now, below the range of outgoing connections.
-
-    It is `preferred` if nobody uses that. A port of the outgoing range could be lost while a server
-    restarts, to any program that connects somewhere, and to the very client that tries to
-    reconnect: TCP lets a socket meet itself.
-    """
-    if preferred is not None and _is_free(preferred):
-        return preferred
-    for _attempt in range(200):
-        port = random.randrange(12_000, 32_000)  # the kernel's range begins at 32768
-        if _is_free(port):
-            return port
-    raise StreamError("No free port on 127.0.0.1 between 12000 and 32000: end what uses them.")
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        # As servers do: what remains of closed connections is no hindrance, a listener is.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
-
-
-async def _stream_answers(host: str, port: int, namespace: str, to: str, answer: str) -> bool:
-    """Opens a stream, and says whether what comes back holds `answer`."""
-    try:
-        reader, writer = await asyncio.open_connection(host, port)
-    except OSError:
-        return False
-    opening = (
-        f"<?xml version='1.0'?><stream:stream xmlns='{namespace}' to='{to}' version='1.0' "
-        "xmlns:stream='http://etherx.jabber.org/streams'>"
-    )
-    try:
-        writer.write(opening.encode())
-        await reader.readuntil(answer.encode())
-        writer.write(b"</stream:stream>")
-        await writer.drain()
-    except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-        return False
-    finally:
-        writer.close()
-    return True
-
-
 def _program(name: str) -> str:
     path = shutil.which(name)
     if path is None:
@@ -456,10 +236,3 @@ def _lua(text: str | Path) -> str:
     """A string as Lua source."""
     escaped = str(text).replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
     return f'"{escaped}"'
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """For an interpreter that exits, or a server that was forgotten, without `stop`."""
-    if process.poll() is None:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()

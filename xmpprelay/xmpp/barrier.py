@@ -11,12 +11,15 @@ question. Which one depends on who has to have processed it:
   nearly all where messages are archived. A probe is answered by the follower's own session, behind
   what was written to him. Every tenth person written to in a window is probed, and the last one.
 
-Only an answer that comes after the probe and is stamped (<delay/>) counts: a presence that a client
-sends by itself is not. Whoever is silent for two seconds, or gone, is stood in for by his neighbour
-in the window; where nobody is left, a ping decides, as it does where nobody is known to be online.
+Only an answer to that very probe counts: each is sent from a resource of its own, its mark, to
+which servers answer. A server that answers to the bare address is taken at its word if the answer
+is stamped (<delay/>), as a presence that a client sends by itself is not. Whoever is silent for two
+seconds, or gone, is stood in for by his neighbour in the window; where nobody is left, a ping
+decides, as it does where nobody is known to be online.
 """
 
 import asyncio
+import itertools
 from collections.abc import Callable
 from typing import Final
 from xml.etree.ElementTree import Element
@@ -42,23 +45,28 @@ _PROCESSED: Final = frozenset({"service-unavailable", "feature-not-implemented"}
 class Barrier:
     """Asks whether windows were processed.
 
-    `probe` sends a presence probe to a person; `answers` says whether he is known to be online and
-    lets us see it, so that he, or rather his session, can be asked.
+    `probe` sends a presence probe to a person, with a mark; `answers` says whether he is known to
+    be online and lets us see it, so that he, or rather his session, can be asked. Of so many in a
+    row one is asked; whoever lets a server archive what is written to them must ask each of them
+    (`sample` = 1), since then sessions lag behind each other.
     """
 
     def __init__(
         self,
         component: Component,
         *,
-        probe: Callable[[int], None],
+        probe: Callable[[int, str], None],
         answers: Callable[[int], bool],
         silent_s: float = SILENT_S,
+        sample: int = SAMPLE,
     ) -> None:
         self._component = component
         self._probe = probe
         self._answers = answers
         self._silent_s = silent_s
-        self._waiting: dict[int, asyncio.Future[bool]] = {}
+        self.sample = sample
+        self._waiting: dict[int, dict[str, asyncio.Future[bool]]] = {}  # person -> mark -> answer
+        self._marks = itertools.count(1)
         self.in_order = False  # the own server works off the stream in order
 
     async def own(self, people: tuple[int, ...]) -> bool:
@@ -69,7 +77,8 @@ class Barrier:
         online = () if self.in_order else tuple(p for p in people if self._answers(p))
         if not online:
             return await self.ping(self._component.server_domain)
-        groups = [online[at : at + SAMPLE] for at in range(0, len(online), SAMPLE)]
+        step = self.sample
+        groups = [online[at : at + step] for at in range(0, len(online), step)]
         answers = await asyncio.gather(*(self._one_of(group) for group in groups))
         return all(answers) or await self.ping(self._component.server_domain)
 
@@ -85,33 +94,38 @@ class Barrier:
         return False
 
     async def _asked(self, person: int) -> bool:
-        before = self._waiting.get(person)
-        if before is not None:  # one probe at a time: an answer to that one would say too little
-            await asyncio.wait({before})
         if not self._answers(person):
             return False
-        future = self._waiting[person] = asyncio.get_running_loop().create_future()
+        mark, future = f"barrier-{next(self._marks)}", asyncio.get_running_loop().create_future()
+        waiting = self._waiting.setdefault(person, {})
+        waiting[mark] = future
         timer = asyncio.get_running_loop().call_later(self._silent_s, _say, future, False)
-        self._probe(person)
+        self._probe(person, mark)
         try:
             return await future
         finally:
             timer.cancel()
-            if self._waiting.get(person) is future:
+            del waiting[mark]
+            if not waiting and self._waiting.get(person) is waiting:
                 del self._waiting[person]
 
-    def seen(self, person: int) -> None:
-        """A stamped presence of a person has come."""
-        _say(self._waiting.get(person), True)
+    def seen(self, person: int, mark: str, stamped: bool) -> None:
+        """A presence of a person has come to this resource of ours; "": to the bare address."""
+        waiting = self._waiting.get(person, {})
+        if mark:
+            _say(waiting.get(mark), True)
+        elif stamped:
+            _say(next(iter(waiting.values()), None), True)
 
     def gone(self, person: int) -> None:
         """A person is unavailable: he will not answer."""
-        _say(self._waiting.get(person), False)
+        for future in self._waiting.get(person, {}).values():
+            _say(future, False)
 
     def lost(self) -> None:
         """The stream is lost: nobody will answer."""
-        for future in self._waiting.values():
-            _say(future, False)
+        for person in self._waiting:
+            self.gone(person)
         self._waiting.clear()
 
 

@@ -17,6 +17,7 @@ keep strangers' presence, queue without bound, or die of a stanza nested a thous
 import asyncio
 import hashlib
 import random
+import re
 import socket
 import time
 import uuid
@@ -52,6 +53,9 @@ ANSWER_WITHIN_S: Final = 10.0
 IDLE_PING_S: Final = 15.0
 """Silence for so long is worth a question."""
 
+RETRY_WITHIN_S: Final = 5.0
+"""A lost connection is tried again after so long at the longest, however often it was in vain."""
+
 STEADY_S: Final = 10.0
 """A connection that held for so long was a good one: the next wait begins at the shortest again."""
 
@@ -64,6 +68,18 @@ _QUICK_ACK: Final = getattr(socket, "TCP_QUICKACK", None)
 A server with Nagle's algorithm on, which is Prosody's default, holds back a small stanza until the
 one before it is acknowledged: 46 ms from an author to a follower instead of 5.5.
 """
+
+_PROLOG: Final = re.compile(
+    rb"""\s*(<\?xml(\s+(version|standalone)\s*=\s*["'][\w.]{1,9}["']"""
+    rb"""|\s+encoding\s*=\s*["'][Uu][Tt][Ff]-?8["'])*\s*\?>)?\s*<[A-Za-z]"""
+)
+"""How a stream begins: maybe with an XML declaration, then with its root.
+
+A DOCTYPE, with which entities are declared, can only stand between the two; and it could hide there
+in another encoding (RFC 6120 §11.1, §11.6).
+"""
+
+_MAX_PROLOG_BYTES: Final = 1024
 
 _STREAMS: Final = "http://etherx.jabber.org/streams"
 _STREAM_ERRORS: Final = "urn:ietf:params:xml:ns:xmpp-streams"
@@ -81,7 +97,8 @@ class Component(ComponentXMPP):
 
     The three `take_` functions, `came_up` and `went_down` are set by whoever builds the relay;
     `has_room` is called when the transport takes more again. `answer_within_s` and `idle_ping_s`
-    say how long a server may be silent; tests, which have no ten seconds, set them.
+    say how long a server may be silent, `steady_s` how long a connection holds to count as a good
+    one; tests, which have no ten seconds, set them.
     """
 
     def __init__(self, domain: str, secret: str, host: str, port: int, server: str) -> None:
@@ -99,6 +116,8 @@ class Component(ComponentXMPP):
         self.failures = 0  # stanzas that raised something unforeseen
         self.answer_within_s = ANSWER_WITHIN_S
         self.idle_ping_s = IDLE_PING_S
+        self.retry_within_s = RETRY_WITHIN_S
+        self.steady_s = STEADY_S
         self._address = (host, port)
         self._secret = secret
         self._questions: dict[str, tuple[str, asyncio.Future[Element]]] = {}
@@ -107,6 +126,7 @@ class Component(ComponentXMPP):
         self._ready: asyncio.Future[None] | None = None
         self._reason = ""
         self._heard = 0.0
+        self._prolog: bytes | None = b""  # what came before the root; None: that was well
         self._closing = False
 
     # Connecting
@@ -131,11 +151,11 @@ class Component(ComponentXMPP):
 
     async def run(self) -> None:
         """Keep the connection until `close`: watch it, and connect again when it is lost."""
-        backoff = Backoff(0.2, 5.0)
+        backoff = Backoff(0.2, self.retry_within_s)
         while not self._closing:
             since = time.monotonic()
             await self._watch()
-            if time.monotonic() - since > STEADY_S:
+            if time.monotonic() - since > self.steady_s:
                 backoff = backoff.succeeded()
             while not self._closing:
                 await asyncio.sleep(backoff.wait_s(random.uniform(0.0, 1.0)))
@@ -224,6 +244,7 @@ class Component(ComponentXMPP):
     def connection_made(self, transport: Any, send_event: bool = True) -> None:
         """A connection is there: open the stream."""
         self._lost.clear()
+        self._prolog = b""
         self._heard = time.monotonic()
         transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
         super().connection_made(transport, send_event)
@@ -241,7 +262,21 @@ class Component(ComponentXMPP):
         self._heard = time.monotonic()
         if _QUICK_ACK is not None and self.socket is not None:
             self.socket.setsockopt(socket.IPPROTO_TCP, _QUICK_ACK, 1)
-        super().data_received(data)
+        if self._prolog is not None:
+            data = self._begins(data.encode() if isinstance(data, str) else data)
+        if data:
+            super().data_received(data)
+
+    def _begins(self, data: bytes) -> bytes:
+        """What may be parsed once the stream's beginning is known to declare nothing."""
+        prolog = (self._prolog or b"") + data
+        if _PROLOG.match(prolog) is not None:
+            self._prolog = None
+            return prolog
+        self._prolog = prolog
+        if b"<!" in prolog or len(prolog) > _MAX_PROLOG_BYTES:
+            self.drop("the server's stream does not begin as one")
+        return b""
 
     def pause_writing(self) -> None:
         """The transport's buffer is full."""
@@ -337,10 +372,14 @@ class Component(ComponentXMPP):
         if isinstance(data, ElementBase):  # slixmpp's answer to what is not XML, with that in it
             self.drop("the server sent what is not XML")
             return
-        sender = data.get("from", "")
+        self.write(self.checked(data))
+
+    def checked(self, stanza: Element) -> bytes:
+        """The bytes of a stanza as `send` sends it, for `write`."""
+        sender = stanza.get("from", "")
         if sender.partition("/")[0].rpartition("@")[2] != self.domain:
             raise AssertionError("a stanza from a foreign address")
-        self.write(serialise(data))
+        return serialise(stanza)
 
     def write(self, data: bytes) -> None:
         """Send bytes that are whole stanzas of ours; dropped while the stream is down."""
@@ -349,11 +388,12 @@ class Component(ComponentXMPP):
 
     # Questions
 
-    def ask(self, iq: Element) -> "asyncio.Future[Element]":
+    def ask(self, iq: Element, within_s: float | None = None) -> "asyncio.Future[Element]":
         """Send a question now, behind all that was sent before; the future gives the answer.
 
-        The answer is the <iq/> of type result or error. TimeoutError: none came in
-        `answer_within_s`; StreamError: the stream was lost. An answer from somebody else is none.
+        The answer is the <iq/> of type result or error. TimeoutError: none came in `within_s`, or
+        `answer_within_s` where that is None; StreamError: the stream was lost. An answer from
+        somebody else is none.
         """
         future: asyncio.Future[Element] = self.loop.create_future()
         if not self.up:
@@ -362,16 +402,23 @@ class Component(ComponentXMPP):
         question = uuid.uuid4().hex
         iq.set("id", question)
         self._questions[question] = (iq.get("to", ""), future)
-        timer = self.loop.call_later(self.answer_within_s, self._unanswered, question)
-        future.add_done_callback(lambda _: timer.cancel())
+        wait_s = self.answer_within_s if within_s is None else within_s
+        timer = self.loop.call_later(wait_s, self._unanswered, question)
+
+        def over(done: "asyncio.Future[Element]") -> None:
+            timer.cancel()
+            self._questions.pop(question, None)
+            _ = done.cancelled() or done.exception()  # nobody may be waiting for it any more
+
+        future.add_done_callback(over)
         self.send(iq)
         return future
 
-    def ping(self, to: str) -> "asyncio.Future[Element]":
-        """Ping a domain behind all that was sent before (XEP-0199)."""
+    def ping(self, to: str, within_s: float | None = None) -> "asyncio.Future[Element]":
+        """Ping a domain behind all that was sent before (XEP-0199); see `ask`."""
         iq = Element(tag("iq"), {"from": self.domain, "to": to, "type": "get"})
         SubElement(iq, tag("ping", PING))
-        return self.ask(iq)
+        return self.ask(iq, within_s)
 
     async def version_of(self, domain: str) -> str | None:
         """The name of the software behind a domain (XEP-0092); None: it does not say.

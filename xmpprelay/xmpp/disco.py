@@ -48,11 +48,17 @@ class NotUnderstood(RelayError):
 
 
 class Questions:
-    """Takes <iq/> stanzas of type get and set, and gives each to whoever answers its payload."""
+    """Takes <iq/> stanzas of type get and set, and gives each to whoever answers its payload.
 
-    def __init__(self, component: Component, addresses: Addresses) -> None:
+    `hears` says of a bare JID whether it is listened to at the moment.
+    """
+
+    def __init__(
+        self, component: Component, addresses: Addresses, hears: Callable[[str], bool]
+    ) -> None:
         self._component = component
         self._addresses = addresses
+        self._hears = hears
         self._answers: dict[tuple[str, str], Answer] = {}
 
     def answer(self, kind: str, payload: str, by: Answer) -> None:
@@ -69,9 +75,11 @@ class Questions:
     def take(self, iq: Element) -> None:
         """One question; returns at once."""
         try:
-            parse_jid(iq.get("from", ""))
+            sender, _ = parse_jid(iq.get("from", ""))
             to, _ = parse_jid(iq.get("to", ""))
         except ValueError:
+            return
+        if not self._hears(sender):
             return
         try:
             answer = self._find(iq, to)

@@ -9,20 +9,31 @@ A stanza is read once, here. What is no post and no command is dealt with at thi
 - a message without a body (typing, markers, receipts) is nothing to say anything about.
 
 A post or command gets one answer, after the commit: a text, or an error with a sentence, and the
-XEP-0184 receipt if one was asked for.
+XEP-0184 receipt if one was asked for. What a stranger writes that is no command is answered once a
+day. What the relay has just said to somebody, and what another relay says, is never a post: two
+programs that answer each other would go on for ever (S12.3).
 """
 
+import re
 from collections.abc import Callable, Coroutine
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 from xml.etree.ElementTree import Element, SubElement
 
-from xmpprelay.commands.grammar import Ask, Command, Problem, Text, parse
+from xmpprelay.commands.grammar import Ask, Command, Line, Problem, Text, parse
 from xmpprelay.commands.run import Commands
 from xmpprelay.core.delivery import Delivery
 from xmpprelay.core.graph import Graph
 from xmpprelay.core.model import OWN_LANE, Appended, Draft
-from xmpprelay.core.text import Noise, clean, language_tag, noise, parse_message_id, short_id
+from xmpprelay.core.text import (
+    Noise,
+    clean,
+    language_tag,
+    noise,
+    parse_message_id,
+    parse_short_id,
+    short_id,
+)
 from xmpprelay.errors import (
     BadCommand,
     BadRequest,
@@ -35,13 +46,14 @@ from xmpprelay.errors import (
 from xmpprelay.relay import Relay
 from xmpprelay.xmpp.addresses import Address, Addresses, Author
 from xmpprelay.xmpp.component import Component, Unforeseen
+from xmpprelay.xmpp.peers import Peers
 from xmpprelay.xmpp.stanzas import (
     ORIGIN,
     RECEIPTS,
+    UNREACHABLE,
     XML,
     body_of,
     error_condition,
-    error_reply,
     parse_jid,
     reply,
     tag,
@@ -51,7 +63,9 @@ from xmpprelay.xmpp.voice import Voice
 _MAX_ID_CHARS: Final = 200
 """Longer ids of a client are not used to recognise a resend; all real ones are far shorter."""
 
-_UNREACHABLE: Final = frozenset({"remote-server-not-found", "remote-server-timeout"})
+_SAID_FOR: Final = timedelta(minutes=1)
+_HOME_LINE: Final = re.compile(r"[a-z0-9_]{2,20}: .*  #([0-9a-z]{1,13})", re.DOTALL)
+"""A post as home@relay sends it (S1.2)."""
 
 _NOT_FOR_US: Final = (
     tag("received", "urn:xmpp:carbons:2"),
@@ -88,6 +102,7 @@ class Messages:
         relay: Relay,
         commands: Commands,
         voice: Voice,
+        peers: Peers,
         *,
         epoch: str,
         queue: Callable[[str, Callable[[], Coroutine[Any, Any, None]]], bool],
@@ -101,6 +116,7 @@ class Messages:
         self._relay = relay
         self._commands = commands
         self._voice = voice
+        self._peers = peers
         self._epoch = epoch
         self._queue = queue
         self._wake = wake
@@ -109,13 +125,13 @@ class Messages:
     def take(self, stanza: Element) -> None:
         """One message stanza; returns at once."""
         try:
-            sender, _ = parse_jid(stanza.get("from", ""))
+            sender, resource = parse_jid(stanza.get("from", ""))
             to, _ = parse_jid(stanza.get("to", ""))
         except ValueError:
             return
         kind = stanza.get("type", "normal")
         if kind == "error":
-            self._bounced(sender, stanza)
+            self._bounced(sender, resource, stanza)
         elif kind not in ("groupchat", "headline") and not _has(stanza, _NOT_FOR_US):
             # a type that nobody knows is `normal` (RFC 6121 §5.2.2)
             body = body_of(stanza)
@@ -125,30 +141,60 @@ class Messages:
     def _written(self, sender: str, to: str, stanza: Element, body: str) -> None:
         if sender.rpartition("@")[2] == self._addresses.domain:
             return  # ourselves, by way of some other server's echo
+        if self._voice.is_stranger(sender) and not self._voice.hears(sender):
+            return
         if not self._queue(sender, lambda: self._answer(sender, to, stanza, body)):
             error = TryLater("That is more than can be taken at once. Send it again in a minute.")
-            self._component.send(error_reply(stanza, error))
+            self._voice.refuse(stanza, error)
 
     async def _answer(self, sender: str, to: str, stanza: Element, body: str) -> None:
+        command = False
         try:
-            text = await self._do(sender, to, stanza, clean(body))
+            target, line = self._read(sender, to, stanza, clean(body))
+            command = isinstance(line, Command)
+            text = await self._do(sender, target, stanza, line)
         except RelayError as error:
-            self._component.send(error_reply(stanza, error))
-            return
+            if command:
+                self._voice.refuse(stanza, error)
+            else:
+                what = "encrypted" if isinstance(error, _Encrypted) else "text"
+                self._voice.refuse_text(stanza, error, what)
         except Exception:
-            self._component.send(error_reply(stanza, Unforeseen()))  # never silence (promise 2)
+            self._voice.refuse(stanza, Unforeseen())  # never silence (promise 2)
             raise
-        self._receipt(stanza)
-        self._voice.tell(sender, text)
+        else:
+            before = _receipt(stanza)
+            if isinstance(line, Ask):
+                self._voice.ask_back(stanza, text, before)
+            else:
+                self._voice.reply(stanza, text, before)
 
-    async def _do(self, sender: str, to: str, stanza: Element, body: str) -> str:
-        """The answer to a message, once it is done."""
+    def _read(self, sender: str, to: str, stanza: Element, body: str) -> tuple[Address, Line]:
+        """To whom something was written, and what it is."""
         target = self._addresses.of(to)
         if target is None:
             raise UnknownHandle(f"Nobody here has the address {to}.")
         _refuse_unreadable(stanza, body)
+        if self._is_echo(sender, body):
+            raise Refused(
+                "This is what I have just sent you, so it was not posted. Write it in other words."
+            )
         here = target.person.handle if isinstance(target, Author) else None
-        line = parse(body, self._commands.names(sender), here)
+        return target, parse(body, self._commands.names(sender), here)
+
+    def _is_echo(self, sender: str, body: str) -> bool:
+        """Whether home@relay sent this line to this person in the last minute (S12.3)."""
+        if self._voice.has_said(sender, body):
+            return True
+        person, line = self._graph.by_jid(sender), _HOME_LINE.fullmatch(body.strip())
+        number = None if line is None else parse_short_id(line[1])
+        if person is None or number is None:
+            return False
+        written = self._delivery.written_at(person.id, number)
+        return written is not None and self._now() - written < _SAID_FOR
+
+    async def _do(self, sender: str, target: Address, stanza: Element, line: Line) -> str:
+        """The answer to a message, once it is done."""
         match line:
             case Command():
                 return await self._commands.run(sender, line)
@@ -165,6 +211,7 @@ class Messages:
                 f"Writing to {target.jid} alone is not there yet, and this was not posted. "
                 f"To post it for all, write to {self._addresses.home}."
             )
+        await self._refuse_relays(sender)
         lang = stanza.get(f"{{{XML}}}lang")
         origin = stanza.find(tag("origin-id", ORIGIN))
         draft = Draft(
@@ -175,6 +222,15 @@ class Messages:
             stanza_id=_usable_id(stanza.get("id")),
         )
         return self._accepted(await self._relay.accept(draft))
+
+    async def _refuse_relays(self, sender: str) -> None:
+        """Raise Refused if somebody who may post is another relay (S12.3)."""
+        person = self._graph.by_jid(sender)
+        if person is None or person.handle is None:
+            return
+        lane = self._graph.lane(person.id)
+        if lane != OWN_LANE and await self._peers.is_relay(lane):
+            raise Refused("This comes from another relay, so it was not posted.")
 
     def _accepted(self, appended: Appended) -> str:
         """What an author is told of his post (S1.5)."""
@@ -188,27 +244,33 @@ class Messages:
         people = {0: "nobody follows you yet", 1: "1 person"}.get(total, f"{total} people")
         return f"{name}: {people}"
 
-    def _receipt(self, stanza: Element) -> None:
-        """The receipt of XEP-0184, from the address that was written to."""
-        name = stanza.get("id")
-        if name and stanza.find(tag("request", RECEIPTS)) is not None:
-            receipt = reply(stanza, "message", stanza.get("type"))
-            receipt.attrib.pop("id")
-            SubElement(receipt, tag("received", RECEIPTS), id=name)
-            self._component.send(receipt)
+    def _bounced(self, sender: str, resource: str, stanza: Element) -> None:
+        """Something of ours came back. Nothing is ever answered (RFC 6120 §8.3.1).
 
-    def _bounced(self, sender: str, stanza: Element) -> None:
-        """Something of ours came back. Nothing is ever answered (RFC 6120 §8.3.1)."""
+        That a domain cannot be reached is for our own server to say, in the name of the bare JID
+        that was written to; a client, which has a resource, cannot say it for all of its domain.
+        """
         person = self._graph.by_jid(sender)
         known = parse_message_id(stanza.get("id", ""))
         if person is None or known is None or known[1] != self._epoch:
             return
         lane = self._graph.lane(person.id)
-        if lane != OWN_LANE and error_condition(stanza) in _UNREACHABLE:
+        if lane != OWN_LANE and not resource and error_condition(stanza) in UNREACHABLE:
             self._delivery.lane_failed(lane, self._now())
         else:
             self._delivery.bounced(person.id, known[0], self._now())
         self._wake()
+
+
+def _receipt(stanza: Element) -> Element | None:
+    """The receipt of XEP-0184, from the address that was written to; None: none was asked for."""
+    name = stanza.get("id")
+    if not name or stanza.find(tag("request", RECEIPTS)) is None:
+        return None
+    receipt = reply(stanza, "message", stanza.get("type"))
+    receipt.attrib.pop("id")
+    SubElement(receipt, tag("received", RECEIPTS), id=name)
+    return receipt
 
 
 def _has(stanza: Element, tags: tuple[str, ...]) -> bool:
@@ -219,11 +281,15 @@ def _usable_id(text: str | None) -> str | None:
     return text if text and len(text) <= _MAX_ID_CHARS else None
 
 
+class _Encrypted(BadRequest):
+    """Of this a stranger is told besides that he has no handle: he may well send it again."""
+
+
 def _refuse_unreadable(stanza: Element, body: str) -> None:
     """What must not be posted, whatever its fallback text says (S12.3)."""
     sort = noise(body)
     if _has(stanza, _ENCRYPTED) or sort in (Noise.OTR, Noise.ENCRYPTED):
-        raise BadRequest("This came encrypted, so it was not posted. Send it unencrypted.")
+        raise _Encrypted("This came encrypted, so it was not posted. Send it unencrypted.")
     if sort is Noise.AUTOMATIC:
         raise Refused("This is an automatic reply, so it was not posted.")
     if _has(stanza, _CHANGES):

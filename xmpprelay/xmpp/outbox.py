@@ -7,6 +7,10 @@ probes are questions whose answers come back as events. Nothing here decides who
 Storing waits for the database for as long as it takes: while rows are not stored, their windows'
 slots are not free, so a disk that stands still stops the fan-out, and nothing is lost (S1, docs/
 flow.md). A cursor or a standing that cannot be stored is tried again every second.
+
+What is written to another domain is confirmed by a ping to that domain. When that fails, or a probe
+or a post comes back, the breaker of its lane opens (`core/lanes.py`): nothing goes there but a ping
+from time to time. An answer that comes too late still shows that the domain is there.
 """
 
 import asyncio
@@ -15,9 +19,11 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from datetime import datetime
 from typing import Any, Final, Protocol
+from xml.etree.ElementTree import Element
 
 from xmpprelay.core.delivery import IN_FLIGHT, Delivery
 from xmpprelay.core.graph import Graph
+from xmpprelay.core.lanes import FIRST_REMOTE_WINDOW
 from xmpprelay.core.model import OWN_LANE, DeliveryRows, Grant
 from xmpprelay.core.work import (
     AllowanceUsed,
@@ -37,10 +43,10 @@ from xmpprelay.core.work import (
 from xmpprelay.errors import StoreError, StreamError
 from xmpprelay.log import get_logger
 from xmpprelay.xmpp.addresses import Addresses
-from xmpprelay.xmpp.barrier import Barrier
-from xmpprelay.xmpp.component import Component
+from xmpprelay.xmpp.barrier import Barrier, processed
+from xmpprelay.xmpp.component import ANSWER_WITHIN_S, Component
 from xmpprelay.xmpp.rendering import Rendering
-from xmpprelay.xmpp.stanzas import domain_of, presence
+from xmpprelay.xmpp.stanzas import presence
 
 log = get_logger("outbox")
 
@@ -51,7 +57,14 @@ PROBES_AT_ONCE: Final = 500
 """Probes to the own server between two turns of the loop."""
 
 REMOTE_PROBES_PER_S: Final = 50
-"""Probes to one remote domain; more would look like an attack there."""
+"""Probes to one remote domain, at most; more would look like an attack there."""
+
+NO_BARRIER: Final = "probe"
+"""The mark of probes of which no barrier waits for the answer; see barrier.py."""
+
+LATE_S: Final = 4000.0
+"""How long an answer of a remote domain that comes too late is still heard: until the next canary,
+which is asked at most so much later."""
 
 RETRY_STORE_S: Final = 1.0
 
@@ -67,7 +80,11 @@ class Texts(Protocol):
 
 
 class Outbox:
-    """Brings posts to people. `store` and `held` are the store's and the journal's side."""
+    """Brings posts to people. `store` and `held` are the store's and the journal's side.
+
+    `remote_within_s`, `collect_s` and `remote_probes_per_s` say how patient and how gentle it is
+    with other domains; tests, which have no time, set them.
+    """
 
     def __init__(
         self,
@@ -95,7 +112,12 @@ class Outbox:
         self._waking = False
         self._to_store: deque[Store] = deque()
         self._storing: asyncio.Task[None] | None = None
+        self.remote_within_s = ANSWER_WITHIN_S
+        self.collect_s = COLLECT_S
+        self.remote_probes_per_s: float = REMOTE_PROBES_PER_S
         self._probes: dict[str, deque[int]] = {}
+        self._late: dict[str, asyncio.Task[None]] = {}  # the newest unanswered question of a domain
+        self._down: set[str] = set()  # the lanes of which the log says so
         self._tasks: set[asyncio.Task[None]] = set()
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._generation = 0  # of the stream: what a lost one has asked for is of no use
@@ -124,6 +146,7 @@ class Outbox:
             timer.cancel()
         self._timers.clear()
         self._probes.clear()
+        self._down.clear()  # the next stream will show
         self.barrier.lost()
         self._delivery.stream_lost(self._now())
         self.wake()
@@ -153,6 +176,9 @@ class Outbox:
                 self._carry_out(piece)
             if not work or halted:
                 break
+        for lane in [lane for lane in self._down if not self._delivery.is_down(lane)]:
+            self._down.discard(lane)
+            log.info("lane.up", domain=lane)
         if self._closing and not self._delivery.in_flight():
             self._landed.set()
         if not self._to_store and self._storing is None:
@@ -173,11 +199,10 @@ class Outbox:
             case Write():
                 self._write(work)
             case Ask(window, lane, people):
-                own = lane == OWN_LANE
-                question = self.barrier.own(people) if own else self.barrier.ping(lane)
+                question = self.barrier.own(people) if lane == OWN_LANE else self._reaches(lane)
                 self._spawn(self._confirm(window, lane, question))
             case AskLater(window, _):
-                self._later(f"window {window}", COLLECT_S, self._delivery.window_due, window)
+                self._later(f"window {window}", self.collect_s, self._delivery.window_due, window)
             case Store():
                 self._to_store.append(work)
                 if self._storing is None:
@@ -186,8 +211,8 @@ class Outbox:
                 self._spawn(self._read(work))
             case Probe(people):
                 self._probe(people)
-            case ProbeBounce(person):
-                self._spawn(self._probe_bounce(person))
+            case ProbeBounce(person, after_s):
+                self._spawn(self._probe_bounce(person, after_s))
             case Summary(person, counts):
                 if self._texts is not None:
                     self._texts.summary(person, dict(counts))
@@ -197,7 +222,10 @@ class Outbox:
             case RefusedBy(person, author):
                 log.info("post.refused", person=person, author=author)
             case Canary(lane, after_s):
-                log.warning("lane.down", domain=lane, canary_s=after_s)
+                if lane not in self._down:
+                    self._down.add(lane)
+                    log.warning("lane.down", domain=lane)
+                self._probes.pop(lane, None)  # when it is back, everybody is asked for anew
                 self._later(f"canary {lane}", after_s, self._send_canary, lane)
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
@@ -220,6 +248,9 @@ class Outbox:
             do(*arguments)
             self.wake()
 
+        before = self._timers.get(name)
+        if before is not None:  # the canary of a breaker that was closed meanwhile
+            before.cancel()
         self._timers[name] = asyncio.get_running_loop().call_later(after_s, due)
 
     # Stanzas
@@ -251,12 +282,40 @@ class Outbox:
             self._delivery.barrier_failed(window, lane, self._now())
         self.wake()
 
+    # Other domains
+
+    async def _reaches(self, domain: str) -> bool:
+        """Whether a remote domain has processed all that was written to it before."""
+        question = self._component.ping(domain, LATE_S)
+        await asyncio.wait({question}, timeout=self.remote_within_s)
+        if question.done():
+            return await processed(question)
+        before = self._late.get(domain)
+        if before is not None:
+            before.cancel()
+        self._late[domain] = self._spawn(self._hears_late(domain, question))
+        return False
+
+    async def _hears_late(self, domain: str, question: "asyncio.Future[Element]") -> None:
+        if await processed(question):
+            self._delivery.lane_restored(domain, self._now())
+            self.wake()
+
+    async def _reaches_or_fails(self, domain: str) -> bool:
+        """Whether a remote domain is there; if not, its breaker is open."""
+        generation = self._generation
+        there = await self._reaches(domain)
+        if not there and generation == self._generation:
+            self._delivery.lane_failed(domain, self._now())
+            self.wake()
+        return there
+
     def _send_canary(self, lane: str) -> None:
         self._spawn(self._canary(lane))
 
     async def _canary(self, lane: str) -> None:
         generation = self._generation
-        there = await self.barrier.ping(lane)
+        there = await self._reaches(lane)
         if generation != self._generation:
             return
         if there:
@@ -277,26 +336,35 @@ class Outbox:
             queue.append(person)
 
     async def _send_probes(self, lane: str, queue: deque[int]) -> None:
-        while queue and self._probes.get(lane) is queue:
-            for _ in range(min(len(queue), PROBES_AT_ONCE if lane == OWN_LANE else 1)):
-                self._send_probe(queue.popleft())
-            wait_s = 0.0 if lane == OWN_LANE else random.uniform(0.5, 1.5) / REMOTE_PROBES_PER_S
-            await asyncio.sleep(wait_s)
+        """Send what is queued. More than a few go to another domain only when it is there."""
+        own = lane == OWN_LANE
+        if own or len(queue) <= FIRST_REMOTE_WINDOW or await self._reaches_or_fails(lane):
+            while queue and self._probes.get(lane) is queue:
+                for _ in range(min(len(queue), PROBES_AT_ONCE if own else 1)):
+                    self._send_probe(queue.popleft())
+                wait_s = 0.0 if own else random.uniform(1.0, 1.5) / self.remote_probes_per_s
+                await asyncio.sleep(wait_s)
         if self._probes.get(lane) is queue:
             del self._probes[lane]
 
-    def _send_probe(self, person: int) -> None:
+    def _send_probe(self, person: int, mark: str = NO_BARRIER) -> None:
+        """Ask for a person's presence, to be answered to this resource of ours."""
         jid = self._graph.person(person).jid
-        self._component.send(presence(self._addresses.home, jid, "probe"))
+        self._component.send(presence(f"{self._addresses.home}/{mark}", jid, "probe"))
 
-    async def _probe_bounce(self, person: int) -> None:
+    async def _probe_bounce(self, person: int, after_s: float) -> None:
         generation = self._generation
-        self._send_probe(person)
+        if after_s:
+            await asyncio.sleep(after_s)
+            if generation != self._generation:
+                return
         lane = self._graph.lane(person)
-        domain = self._component.server_domain
-        if lane != OWN_LANE:
-            domain = domain_of(self._graph.person(person).jid)
-        await self.barrier.ping(domain)
+        if lane == OWN_LANE:
+            self._send_probe(person)
+            await self.barrier.ping(self._component.server_domain)
+        elif await self._reaches_or_fails(lane):  # else the probe would come back, too
+            self._send_probe(person)
+            await self._reaches_or_fails(lane)
         if generation == self._generation:
             self._delivery.probe_ended(person, self._now())
             self.wake()

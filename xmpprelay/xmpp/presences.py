@@ -5,10 +5,13 @@ probe is answered like before it, and nobody is unfollowed by a crash (promise 7
 committed first and then confirmed.
 
 - subscribe to an author: follow him in author mode (S5.1); to home@relay or the domain: allowed.
-- subscribed, unsubscribed to home@relay: whether we may see the sender's presence (S5.5).
+- subscribed, unsubscribed to home@relay: whether we may see the sender's presence (S5.5). Who has
+  refused, and then allows it or puts home on his list, is asked again.
 - probe: an answer, and a sign that the prober is there (S11.1).
 - available, unavailable: remembered for people who follow somebody, and for nobody else.
-- error: nothing; above all no answer.
+- error: no answer; from our own server, that it cannot reach a follower's domain (docs/flow.md).
+
+Any of them but an error shows that the sender's domain is there again, if it was not.
 """
 
 from collections.abc import Callable, Coroutine
@@ -19,13 +22,19 @@ from xml.etree.ElementTree import Element
 from xmpprelay.core.delivery import Delivery
 from xmpprelay.core.graph import Graph
 from xmpprelay.core.model import Grant, Mode, Person
-from xmpprelay.errors import RelayError, TryLater
+from xmpprelay.errors import RelayError, TooMany, TryLater
 from xmpprelay.log import get_logger
 from xmpprelay.people import People
 from xmpprelay.xmpp.addresses import Addresses, Author, Home
 from xmpprelay.xmpp.barrier import Barrier
-from xmpprelay.xmpp.component import Component
-from xmpprelay.xmpp.stanzas import error_reply, parse_jid, presence, stamp_of, tag
+from xmpprelay.xmpp.stanzas import (
+    UNREACHABLE,
+    error_condition,
+    parse_jid,
+    presence,
+    stamp_of,
+    tag,
+)
 from xmpprelay.xmpp.voice import Voice
 
 log = get_logger("presence")
@@ -38,7 +47,6 @@ class Presences:
 
     def __init__(
         self,
-        component: Component,
         addresses: Addresses,
         graph: Graph,
         delivery: Delivery,
@@ -50,7 +58,6 @@ class Presences:
         wake: Callable[[], None],
         now: Callable[[], datetime],
     ) -> None:
-        self._component = component
         self._addresses = addresses
         self._graph = graph
         self._delivery = delivery
@@ -65,42 +72,68 @@ class Presences:
         """One presence stanza; returns at once."""
         try:
             sender, resource = parse_jid(stanza.get("from", ""))
-            to, _ = parse_jid(stanza.get("to", ""))
+            to, mark = parse_jid(stanza.get("to", ""))
         except ValueError:
             return
         kind = stanza.get("type")
+        if kind == "error":
+            if not resource:  # a client cannot say so for all of its domain
+                self._came_back(sender, stanza)
+            return
+        self._heard_of(self._graph.lane_of_jid(sender))
         if kind is None:
-            self._available(sender, resource, stanza)
+            self._available(sender, resource, stanza, mark)
         elif kind == "unavailable":
             self._unavailable(sender, resource)
-        elif kind == "probe":
-            self._probe(sender, to)
-        elif kind == "subscribe":
-            self._put(sender, stanza, lambda: self._subscribe(sender, to))
-        elif kind == "unsubscribe":
-            self._put(sender, stanza, lambda: self._unsubscribe(sender, to))
         elif kind in ("subscribed", "unsubscribed"):
             self._granted(sender, to, granted=kind == "subscribed")
+        elif self._voice.is_stranger(sender) and not self._voice.hears(sender):
+            return
+        elif kind == "probe":
+            self._probe(sender, to, stanza)
+        elif kind == "subscribe":
+            self._put(sender, stanza, lambda: self._subscribe(sender, to, stanza))
+        elif kind == "unsubscribe":
+            self._put(sender, stanza, lambda: self._unsubscribe(sender, to, stanza))
+
+    def take_availability(self, stanza: Element) -> None:
+        """Who is there, and nothing else: all that is wanted of a relay that stops.
+
+        The barrier lives by it where the own server is asked by probes.
+        """
+        if stanza.get("type") in (None, "unavailable"):
+            self.take(stanza)
 
     def _put(
         self, sender: str, stanza: Element, affair: Callable[[], Coroutine[Any, Any, None]]
     ) -> None:
         if not self._queue(sender, affair):
             error = TryLater("That is more than can be taken at once. Try again in a minute.")
-            self._component.send(error_reply(stanza, error))
+            self._voice.refuse(stanza, error)
+
+    def _heard_of(self, lane: str) -> None:
+        if self._delivery.is_down(lane):
+            self._delivery.lane_restored(lane, self._now())
+            self._wake()
+
+    def _came_back(self, sender: str, stanza: Element) -> None:
+        """A probe came back; it is never answered (RFC 6120 §8.3.1)."""
+        person = self._known(sender)
+        if person is not None and error_condition(stanza) in UNREACHABLE:
+            self._delivery.lane_failed(self._graph.lane(person), self._now())
+            self._wake()
 
     def _known(self, jid: str) -> int | None:
         """The id of a person whose presence is remembered; None for everybody else."""
         person = self._graph.by_jid(jid)
         return person.id if person is not None and self._delivery.knows(person.id) else None
 
-    def _available(self, sender: str, resource: str, stanza: Element) -> None:
+    def _available(self, sender: str, resource: str, stanza: Element, mark: str) -> None:
         person = self._known(sender)
         if person is not None:
             priority, stamp = _priority(stanza), stamp_of(stanza)
             self._delivery.available(person, resource, priority, stamp, self._now())
-            if stamp is not None:
-                self._barrier.seen(person)
+            self._barrier.seen(person, mark, stamped=stamp is not None)
             self._wake()
 
     def _unavailable(self, sender: str, resource: str) -> None:
@@ -111,18 +144,18 @@ class Presences:
                 self._barrier.gone(person)
             self._wake()
 
-    def _probe(self, sender: str, to: str) -> None:
+    def _probe(self, sender: str, to: str, stanza: Element) -> None:
         """Answer from the graph (RFC 6121 §4.3.2); `subscribed` is said again, in case it was lost.
 
         A server that probes for somebody who follows nobody is told so: its roster is out of date.
         """
         target = self._addresses.of(to)
         if isinstance(target, Home):
-            self._component.send(presence(to, sender))
+            self._voice.answer(stanza, presence(to, sender))
         elif isinstance(target, Author) and self._follows(sender, target.person):
-            self._voice.follow_accepted(sender, to)
+            self._voice.subscribed(stanza, sender, to)
         else:
-            self._component.send(presence(to, sender, "unsubscribed"))
+            self._voice.not_subscribed(stanza, sender, to)
         person = self._known(sender)
         if person is not None:
             self._delivery.sign_of(person)
@@ -132,40 +165,59 @@ class Presences:
         person = self._graph.by_jid(jid)
         return person is not None and self._graph.follow(person.id, author.id) is not None
 
-    async def _subscribe(self, sender: str, to: str) -> None:
+    async def _subscribe(self, sender: str, to: str, stanza: Element) -> None:
         target = self._addresses.of(to)
         if isinstance(target, Home):
-            self._voice.follow_accepted(sender, to)
+            self._voice.subscribed(stanza, sender, to)
+            self._ask_again(sender)
             return
         if target is None:
-            self._component.send(presence(to, sender, "unsubscribed"))
+            self._voice.not_subscribed(stanza, sender, to)
             return
         try:
             await self._people.follow(sender, target.person, Mode.AUTHOR)
+        except (TooMany, TryLater) as error:
+            self._voice.refuse(stanza, error)  # his server may ask again when he logs in
         except RelayError as refusal:
-            self._component.send(presence(to, sender, "unsubscribed"))
-            self._voice.tell(sender, refusal.sentence)
-            return
-        self._voice.follow_accepted(sender, to)
+            self._voice.not_subscribed(stanza, sender, to)
+            self._voice.mention(sender, refusal.sentence)
+        else:
+            self._voice.subscribed(stanza, sender, to)
 
-    async def _unsubscribe(self, sender: str, to: str) -> None:
+    async def _unsubscribe(self, sender: str, to: str, stanza: Element) -> None:
         target = self._addresses.of(to)
-        ended = False
         if isinstance(target, Author):
             try:
-                ended = await self._people.unfollow(sender, target.person)
-            except RelayError as refusal:
-                self._voice.tell(sender, refusal.sentence)
+                if await self._people.unfollow(sender, target.person):
+                    return
+            except RelayError as error:
+                self._voice.refuse(stanza, error)
                 return
-        if not ended:
-            self._component.send(presence(to, sender, "unavailable"))  # RFC 6121 §3.3.3
-            self._component.send(presence(to, sender, "unsubscribed"))
+        self._voice.answer(  # RFC 6121 §3.3.3
+            stanza, presence(to, sender, "unavailable"), presence(to, sender, "unsubscribed")
+        )
 
     def _granted(self, sender: str, to: str, *, granted: bool) -> None:
         person = self._known(sender)
-        if person is not None and isinstance(self._addresses.of(to), Home):
-            grant = Grant.GRANTED if granted else Grant.REFUSED
-            self._delivery.set_grant(person, grant, self._now())
+        if person is None or not isinstance(self._addresses.of(to), Home):
+            return
+        if granted and self._delivery.grant_of(person) is Grant.REFUSED:
+            # Allowed after all; but ejabberd, which passes it on, shows his presence only to who
+            # has asked, and what we asked is answered.
+            self._ask_again(sender)
+            return
+        grant = Grant.GRANTED if granted else Grant.REFUSED
+        self._delivery.set_grant(person, grant, self._now())
+        self._wake()
+
+    def _ask_again(self, jid: str) -> None:
+        """He may have refused before, and has now done what looks like a change of mind."""
+        known, person = self._known(jid), self._graph.by_jid(jid)
+        if known is None or person is None:
+            return
+        refused = self._delivery.grant_of(known) is Grant.REFUSED
+        if refused and self._voice.ask_presence(person):
+            self._delivery.set_grant(known, Grant.ASKED, self._now())
             self._wake()
 
 

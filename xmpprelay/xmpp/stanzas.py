@@ -26,6 +26,9 @@ HINTS: Final = "urn:xmpp:hints"
 PING: Final = "urn:xmpp:ping"
 VERSION: Final = "jabber:iq:version"
 
+UNREACHABLE: Final = frozenset({"remote-server-not-found", "remote-server-timeout"})
+"""What our own server says of a domain that it cannot reach."""
+
 MAX_DEPTH: Final = 64
 """Deeper than any honest stanza, and far above where nesting exhausts the interpreter's stack."""
 
@@ -62,6 +65,17 @@ def depth_exceeds(element: Element, limit: int) -> bool:
         if not level:
             return False
     return True
+
+
+def size_at_least(stanza: Element) -> int:
+    """Bytes that a stanza took on the wire, and not more: namespaces and marks are left out."""
+    size = 0
+    for element in stanza.iter():
+        size += len(element.tag.rpartition("}")[2]) + 3  # <a/>
+        size += len((element.text or "").encode()) + len((element.tail or "").encode())
+        for name, value in element.attrib.items():
+            size += len(name.rpartition("}")[2]) + len(value.encode()) + 4  # a=''
+    return size
 
 
 def body_of(message: Element) -> str | None:
@@ -128,14 +142,18 @@ def reply(stanza: Element, kind: str, type_: str | None) -> Element:
     return answer
 
 
-def error_reply(stanza: Element, error: RelayError) -> Element:
-    """The error stanza that tells a person why his stanza was not taken (RFC 6120 §8.3)."""
+def error_reply(stanza: Element, error: RelayError, *, bare: bool = False) -> Element:
+    """The error stanza that tells a person why his stanza was not taken (RFC 6120 §8.3).
+
+    `bare`: without the sentence.
+    """
     answer = reply(stanza, stanza.tag.rpartition("}")[2], "error")
     element = SubElement(answer, tag("error"), type=error.type)
     SubElement(element, tag(error.condition, STANZA_ERRORS))
-    text = SubElement(element, tag("text", STANZA_ERRORS))
-    text.set(f"{{{XML}}}lang", "en")
-    text.text = error.sentence
+    if not bare:
+        text = SubElement(element, tag("text", STANZA_ERRORS))
+        text.set(f"{{{XML}}}lang", "en")
+        text.text = error.sentence
     return answer
 
 

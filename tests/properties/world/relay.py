@@ -195,10 +195,12 @@ class Relay:
             case Probe(people):
                 for person in people:
                     self._probe(person)
-            case ProbeBounce(person):
-                self._send(PresenceProbe(person))
-                ended = lambda _: self.delivery.probe_ended(person, self._agenda.now())  # noqa: E731
-                self._ping(self._lane(person), ended)
+            case ProbeBounce(person, after_s):
+                ask = self._event(lambda: self._probe_bounce(person))
+                if after_s:
+                    self._agenda.after(after_s, ask)
+                else:
+                    self._probe_bounce(person)
             case Summary(person, counts):
                 self.summaries.append((person, sum(counts.values())))
             case RefusedBy(person, author):
@@ -280,6 +282,11 @@ class Relay:
             self._agenda.after(delay_s, self._event(lambda: self._send(PresenceProbe(person))))
         else:
             self._send(PresenceProbe(person))
+
+    def _probe_bounce(self, person: int) -> None:
+        self._send(PresenceProbe(person))
+        ended = lambda _: self.delivery.probe_ended(person, self._agenda.now())  # noqa: E731
+        self._ping(self._lane(person), ended)
 
     # Rows and reads
 

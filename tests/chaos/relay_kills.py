@@ -1,0 +1,278 @@
+"""kill -9 of the relay, again and again, while twenty people post and others get it all.
+
+One kill: the relay is started, and when it is ready the authors send again what has no receipt and
+go on with new posts, 500 a second in all; after 50 to 800 ms it is killed. After a *round* of kills
+it is started once more, and the books are closed: L, receipted but not in the journal, or not with
+every follower; D, two posts for one origin-id, or one text under two ids; and what came twice on
+the wire, which may be what was in flight at each kill and no more.
+
+A kill's moment depends on its number alone, and a round begins with an empty database, so that a
+run can be split: FIRST_SEED and SEEDS say which kills.
+"""
+
+import asyncio
+import random
+import sqlite3
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from tests.chaos.crowd import Light, gather, leave
+from tests.chaos.nursery import Nursery
+from tests.faults.ledger import IN_FLIGHT
+from tests.servers import XmppServer
+
+AUTHORS: Final = 20
+FOLLOWERS: Final = 5
+POSTS_PER_S: Final = 500
+KILL_AFTER_S: Final = (0.05, 0.8)
+ROUND: Final = 25
+"""Kills on one database; more would measure how long a large one takes to be checked at the start.
+"""
+
+QUIET_S: Final = 15.0
+"""When nothing comes for so long, nothing more will."""
+
+_TICK_S: Final = 0.01
+
+
+@dataclass
+class Figures:
+    """What came of some kills."""
+
+    kills: int = 0
+    posts: int = 0
+    deliveries: int = 0
+    repeated: int = 0
+    lost: list[str] = field(default_factory=list)
+    doubled: list[str] = field(default_factory=list)
+    disorder: list[str] = field(default_factory=list)
+
+    @property
+    def bad(self) -> list[str]:
+        """What must not be; empty when all is well."""
+        found = [f"lost: {each}" for each in self.lost]
+        found += [f"twice: {each}" for each in self.doubled]
+        found += [f"out of order: {each}" for each in self.disorder]
+        if self.repeated > self.kills * IN_FLIGHT:
+            found.append(f"{self.repeated} repeats by {self.kills} kills")
+        return found
+
+    def add(self, other: "Figures") -> None:
+        self.kills += other.kills
+        self.posts += other.posts
+        self.deliveries += other.deliveries
+        self.repeated += other.repeated
+        self.lost += other.lost
+        self.doubled += other.doubled
+        self.disorder += other.disorder
+
+
+def _nothing() -> None:
+    """Nobody wants to know."""
+
+
+class Town:
+    """Authors and followers on a server, for many rounds."""
+
+    def __init__(self, server: XmppServer, folder: Path, nursery: Nursery) -> None:
+        self._server = server
+        self._folder = folder
+        self._nursery = nursery
+        self._authors: list[Light] = []
+        self._followers: list[Light] = []
+
+    async def gathers(self) -> None:
+        """Everybody gets an account and logs in."""
+        relay = self._server.component_domain
+        names = [f"author-{n}" for n in range(AUTHORS)]
+        self._authors = await gather(self._server, relay, names)
+        names = [f"follower-{n}" for n in range(FOLLOWERS)]
+        self._followers = await gather(self._server, relay, names)
+
+    async def disperses(self) -> None:
+        await leave([*self._authors, *self._followers])
+
+    async def round(self, kills: Sequence[int], told: Callable[[], None] = _nothing) -> Figures:
+        """Live through these kills on a new database, and give what came of it."""
+        first = kills[0]
+        database = self._folder / f"relay-{first}.db"
+        config = self._folder / f"relay-{first}.toml"
+        config.touch(mode=0o600)
+        config.write_text(_config(self._server, database))
+        for person in (*self._authors, *self._followers):
+            _forget(person)
+        await self._nursery.starts(config)
+        await self._join(first)
+        posts = Posts(self._authors, first)
+        for number in kills:
+            after_s = random.Random(number).uniform(*KILL_AFTER_S)
+            await posts.flow(after_s)
+            await self._nursery.is_killed()
+            await self._nursery.starts(config)
+            told()
+        await posts.end()
+        tokens = posts.tokens
+        await asyncio.gather(*(each.gets_all(tokens, QUIET_S) for each in self._followers))
+        await self._nursery.is_killed()
+        figures = self._close(database, tokens)
+        figures.kills = len(kills)
+        for path in self._folder.glob(f"relay-{first}.db*"):
+            path.unlink()
+        return figures
+
+    async def _join(self, first: int) -> None:
+        """New handles for each round: a contact list of an old one means nothing in this."""
+
+        async def join(author: Light, n: int) -> None:
+            answer = await author.asks(f"join a{first}x{n}")
+            assert answer.startswith("Welcome"), answer
+
+        async def follow(follower: Light) -> None:
+            for n in range(AUTHORS):
+                answer = await follower.asks(f"follow a{first}x{n}")
+                assert answer.startswith("You follow"), answer
+
+        await asyncio.gather(*(join(author, n) for n, author in enumerate(self._authors)))
+        await asyncio.gather(*(follow(follower) for follower in self._followers))
+
+    def _close(self, database: Path, tokens: Sequence[str]) -> Figures:
+        figures = Figures(posts=len(tokens))
+        with closing(sqlite3.connect(database)) as journal:
+            rows = journal.execute("SELECT origin, count(*) FROM post GROUP BY origin").fetchall()
+        journaled = dict(rows)
+        figures.lost += [f"{each} from the journal" for each in tokens if each not in journaled]
+        figures.doubled += [f"{each} in the journal" for each in rows if each[1] > 1]
+        for follower in self._followers:
+            figures.lost += [f"{each}, {follower.account.jid}" for each in follower.missing(tokens)]
+            figures.doubled += follower.doubled()
+            figures.disorder += _disorder(follower)
+            figures.deliveries += len(follower.seen)
+            figures.repeated += follower.repeats()
+        return figures
+
+
+class Posts:
+    """What the authors of a round send: each sends again what has no receipt."""
+
+    def __init__(self, authors: Sequence[Light], first: int) -> None:
+        self._authors = authors
+        self._first = first
+        self._made: list[list[str]] = [[] for _ in authors]
+        self._open: list[list[str]] = [[] for _ in authors]
+
+    @property
+    def tokens(self) -> list[str]:
+        return [token for made in self._made for token in made]
+
+    async def flow(self, for_s: float) -> None:
+        """Post for so long, first what has no receipt."""
+        self._send_rest()
+        loop = asyncio.get_running_loop()
+        began, sent = loop.time(), 0
+        while (passed := loop.time() - began) < for_s:
+            while sent < passed * POSTS_PER_S:
+                self._new(sent % len(self._authors))
+                sent += 1
+            await asyncio.sleep(min(_TICK_S, for_s - passed))
+
+    async def end(self) -> None:
+        """Send again until everything has its receipt."""
+        async with asyncio.timeout(60):
+            while True:
+                self._send_rest()
+                waits = [(who, list(rest)) for who, rest in self._pairs() if rest]
+                if not waits:
+                    return
+                await asyncio.gather(*(_answered(who, rest) for who, rest in waits))
+
+    def _pairs(self) -> list[tuple[Light, list[str]]]:
+        return list(zip(self._authors, self._open, strict=True))
+
+    def _new(self, n: int) -> None:
+        token = f"post-{self._first}-{n}-{len(self._made[n])}"
+        self._made[n].append(token)
+        self._open[n].append(token)
+        self._authors[n].sends(token, token)
+
+    def _send_rest(self) -> None:
+        for author, rest in self._pairs():
+            rest[:] = [token for token in rest if token not in author.receipts]
+            author.refused.clear()
+            for token in rest:
+                author.sends(token, token)
+
+
+async def _answered(author: Light, tokens: Sequence[str]) -> None:
+    await author.until(lambda: all(t in author.receipts or t in author.refused for t in tokens))
+
+
+def _forget(person: Light) -> None:
+    """A new round, new books."""
+    person.seen.clear()
+    person.ids.clear()
+    person.first.clear()
+    person.receipts.clear()
+    person.refused.clear()
+    person.said.clear()
+
+
+def _disorder(follower: Light) -> list[str]:
+    """Posts of one author that came, for the first time, after a later one of his."""
+    highest: dict[str, int] = {}
+    found = []
+    for name, token in follower.first:
+        author = token.split("-")[2]
+        number = int(name.partition(".")[0].translate(_CROCKFORD), 32)
+        if number < highest.get(author, 0):
+            found.append(f"{token}, {follower.account.jid}")
+        highest[author] = max(number, highest.get(author, 0))
+    return found
+
+
+# Crockford's digits as Python's int() has them.
+_CROCKFORD: Final = str.maketrans("jkmnpqrstvwxyz", "ijklmnopqrstuv")
+
+
+def _config(server: XmppServer, database: Path) -> str:
+    return f"""
+[xmpp]
+domain = "{server.component_domain}"
+secret = "{server.component_secret}"
+host = "{server.host}"
+port = {server.component_port}
+[store]
+url = "sqlite:///{database}"
+[limits]
+posts_per_second = 1000.0
+burst = 10000
+posts_per_hour = 3600000
+[log]
+format = "json"
+"""
+
+
+async def run(
+    server: XmppServer,
+    folder: Path,
+    first: int,
+    kills: int,
+    told: Callable[[], None] = _nothing,
+) -> Figures:
+    """Kill a relay on this server so many times; the folder has a short path.
+
+    `told` is called after each kill.
+    """
+    figures = Figures()
+    async with Nursery(folder) as nursery:
+        town = Town(server, folder, nursery)
+        await town.gathers()
+        try:
+            for begin in range(first, first + kills, ROUND):
+                numbers = range(begin, min(begin + ROUND, first + kills))
+                figures.add(await town.round(numbers, told))
+        finally:
+            await town.disperses()
+    return figures

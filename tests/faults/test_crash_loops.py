@@ -1,0 +1,85 @@
+"""kill -9 of the relay and of its server, under load: the small form of what `make chaos` does.
+
+The loops, and what they count, are in `tests/chaos`. Kills have numbers, which say when each of
+them strikes; those of a run that failed are in its message.
+"""
+
+import random
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from tests.chaos import relay_kills, server_kills
+from tests.servers.towns import EjabberdTown, ProsodyTown
+
+FOLLOWERS = 60
+
+RELAY_KILLS = 10  # on each server
+SERVER_KILLS = 5  # of each server
+CONTROL_KILLS = 2
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def prosody() -> AsyncIterator[ProsodyTown]:
+    async with ProsodyTown() as server:
+        yield server
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def ejabberd() -> AsyncIterator[EjabberdTown]:
+    """With archives: they change nothing for what is not archived, and much for what is."""
+    async with EjabberdTown(mam=True) as server:
+        yield server
+
+
+@pytest.fixture(params=["prosody", "ejabberd"])
+def server(request: pytest.FixtureRequest) -> server_kills.Server:
+    found: server_kills.Server = request.getfixturevalue(request.param)
+    return found
+
+
+@pytest.fixture
+def first() -> int:
+    """The number of the first kill."""
+    return random.randrange(1 << 20)
+
+
+async def test_a_relay_that_is_killed_loses_nothing(
+    server: server_kills.Server, short_path: Path, first: int
+) -> None:
+    await server.start()  # if a test before has failed in between
+    figures = await relay_kills.run(server, short_path, first, RELAY_KILLS)
+    assert not figures.bad, f"from kill {first} on"
+    assert figures.deliveries == figures.posts * relay_kills.FOLLOWERS
+    assert figures.posts > RELAY_KILLS * relay_kills.AUTHORS
+
+
+async def test_nothing_confirmed_is_lost_with_a_server_that_is_killed(
+    server: server_kills.Server, short_path: Path, first: int
+) -> None:
+    """Everybody is asked: every tenth is a sample, and `make chaos` says how good a one."""
+    await server.start()
+    figures = await server_kills.run(
+        server, short_path, first, SERVER_KILLS, followers=FOLLOWERS, sample=1
+    )
+    assert not figures.bad, f"from kill {first} on"
+    assert figures.in_flight > 0, "else no kill would have hit a fan-out"
+
+
+async def test_on_ejabberd_the_ping_confirms_what_is_lost(
+    ejabberd: EjabberdTown, short_path: Path, first: int
+) -> None:
+    """The control: the same with the protection off must fail."""
+    await ejabberd.start()
+    figures = await server_kills.run(
+        ejabberd,
+        short_path,
+        first,
+        CONTROL_KILLS,
+        followers=FOLLOWERS,
+        archived=True,
+        by_ping=True,
+    )
+    assert figures.lost > 0
