@@ -7,7 +7,6 @@ import argparse
 import asyncio
 import shlex
 import sys
-from collections.abc import Iterable
 
 from rich.console import Console
 from rich.progress import (
@@ -46,13 +45,13 @@ def main() -> int:
     command = command_of(asked)
     rows: list[report.Row] = []
 
-    def came(more: Iterable[report.Row]) -> None:
-        report.add(more, command)
-        rows.extend(more)
+    def came(row: report.Row) -> None:
+        report.add([row], command)
+        rows.append(row)
 
     with progress:
         run = Run(progress, asked.seeds, asked.first_seed)
-        asyncio.run(live_through(run, asked.parts or PARTS, console, came))
+        asyncio.run(live_through(run, asked.parts or PARTS, came))
     report.show(console, rows)
     console.print(f"Lines for docs/reliability.md: {report.FILE}", markup=False, highlight=False)
     return 0 if all(row.well for row in rows) else 1

@@ -4,23 +4,21 @@ Each takes the run (how many, from which seed on, how to tell of progress) and g
 """
 
 import asyncio
-import importlib
-import importlib.util
 import os
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from rich.console import Console
 from rich.progress import Progress
 
 from tests.chaos import characters, journal_kills, relay_kills, server_kills, simulation
+from tests.chaos.floods import run as all_floods
 from tests.chaos.report import Row
-from tests.servers.towns import EjabberdTown, ProsodyTown
+from tests.servers.towns import TOWNS, EjabberdTown, ProsodyTown
 from xmpprelay.xmpp.barrier import SAMPLE
 
 REPOSITORY: Final = Path(__file__).parents[2]
@@ -29,7 +27,10 @@ WORLDS: Final = 5000
 RELAY_KILLS: Final = 2000
 SERVER_KILLS: Final = 50
 JOURNAL_KILLS: Final = 200
-FUZZ_S: Final = 600
+FUZZ_S: Final = 600  # for each target
+
+READY_WITHIN_S: Final = 300.0
+"""A killed ejabberd repairs its tables: with a large archive, on a busy machine, for minutes."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,8 @@ class Run:
         self.progress.update(task, completed=total)
 
 
-Part = Callable[[Run], Awaitable[Iterable[Row]]]
+Part = Callable[[Run], AsyncIterator[Row]]
+"""Rows come as soon as they are there."""
 
 
 @contextmanager
@@ -64,7 +66,7 @@ def _folder() -> Iterator[Path]:
 # --- the simulation ------------------------------------------------------------------------------
 
 
-async def simulation_(run: Run) -> Iterable[Row]:
+async def simulation_(run: Run) -> AsyncIterator[Row]:
     seeds = run.many(WORLDS)
     with run.bar("simulated worlds", seeds) as more:
         worlds = await simulation.run(run.first_seed, seeds, more)
@@ -74,32 +76,44 @@ async def simulation_(run: Run) -> Iterable[Row]:
         f"{figures.bounces} bounces"
     )
     size = f"{figures.seeds} worlds, {figures.deliveries} deliveries"
-    return [Row("fan-out, simulated", size, worlds.lost, 0, note, tuple(worlds.bad))]
+    yield Row("fan-out, simulated", size, worlds.lost, 0, note, tuple(worlds.bad))
 
 
 # --- kills ---------------------------------------------------------------------------------------
 
 
-async def relay(run: Run) -> Iterable[Row]:
+async def relay(run: Run) -> AsyncIterator[Row]:
     kills = run.many(RELAY_KILLS)
-    first = run.first_seed
-    half = kills // 2
-    rows = []
+    half = kills - kills // 2
+    middle, end = run.first_seed + half, run.first_seed + kills
     with run.bar("kills of the relay", kills) as more:
-        for name, server, begin, count in (
-            ("Prosody", ProsodyTown(), first, kills - half),
-            ("ejabberd", EjabberdTown(), first + kills - half, half),
+        for name, kind, numbers in (
+            ("Prosody", ProsodyTown, range(run.first_seed, middle)),
+            ("ejabberd", EjabberdTown, range(middle, end)),
         ):
-            if count:
-                with _folder() as folder:
-                    async with server:
-                        got = await relay_kills.run(server, folder, begin, count, more)
-                size = f"{got.kills} kills, {got.posts} posts, {got.deliveries} deliveries"
-                note = f"{got.repeated} repeats on the wire, {got.repeated / got.kills:.1f} a kill"
-                lost, doubled = len(got.lost), len(got.doubled)
+            if numbers:
                 name = f"kill -9 of the relay, on {name}"
-                rows.append(Row(name, size, lost, doubled, note, tuple(got.bad)))
-    return rows
+                yield await _tried(name, _kill_relay(name, kind(), numbers, more))
+
+
+async def _kill_relay(
+    name: str, server: server_kills.Server, numbers: range, told: Callable[[], None]
+) -> Row:
+    server.ready_within_s = READY_WITHIN_S
+    with _folder() as folder:
+        async with server:
+            got = await relay_kills.run(server, folder, numbers.start, len(numbers), told)
+    size = f"{got.kills} kills, {got.posts} posts, {got.deliveries} deliveries"
+    note = f"{got.repeated} repeats on the wire, {got.repeated / got.kills:.1f} a kill"
+    return Row(name, size, len(got.lost), len(got.doubled), note, tuple(got.bad))
+
+
+async def _tried(name: str, doing: Awaitable[Row]) -> Row:
+    """The row, or one that says why there is none: the others have their turn."""
+    try:
+        return await doing
+    except Exception as error:  # noqa: BLE001 - the top of the loop
+        return Row(name, "", "?", "?", "", (f"{type(error).__name__}: {error}",))
 
 
 @dataclass(frozen=True)
@@ -136,38 +150,36 @@ _CONTROLS: Final = (
 )
 
 
-async def server(run: Run) -> Iterable[Row]:
+async def server(run: Run) -> AsyncIterator[Row]:
     kills = run.many(SERVER_KILLS)
-    rows = []
     with run.bar("kills of the server", kills * len(_KINDS)) as more:
         for kind in _KINDS:
-            got = await _kill_server(kind, run.first_seed, kills, more)
             name = f"kill -9 of {kind.name}"
-            rows.append(Row(name, *_sizes(got), tuple(got.bad)))
-    return rows
+            yield await _tried(name, _kill_server(name, kind, run.first_seed, kills, more))
 
 
-async def control(run: Run) -> Iterable[Row]:
+async def control(run: Run) -> AsyncIterator[Row]:
     """The protection is off: these have to lose."""
     kills = run.many(SERVER_KILLS)
-    rows = []
     with run.bar("control runs", kills * len(_CONTROLS)) as more:
         for kind in _CONTROLS:
-            got = await _kill_server(kind, run.first_seed, kills, more)
             name = f"control, by ping: kill -9 of {kind.name}"
-            bad = () if got.lost else ("the control run lost nothing: it shows nothing",)
-            size, lost, doubled, note = _sizes(got)
-            told = f"{lost}, as it must" if lost else lost
-            rows.append(Row(name, size, told, doubled, note, bad))
-    return rows
+            row = await _tried(name, _kill_server(name, kind, run.first_seed, kills, more))
+            if row.lost == 0:
+                row = replace(row, bad=("the control run lost nothing: it shows nothing",))
+            elif row.lost != "?":
+                row = replace(row, lost=f"{row.lost}, as it must", bad=())
+            yield row
 
 
 async def _kill_server(
-    kind: _Kind, first: int, kills: int, told: Callable[[], None]
-) -> server_kills.Figures:
+    name: str, kind: _Kind, first: int, kills: int, told: Callable[[], None]
+) -> Row:
+    server = kind.server()
+    server.ready_within_s = READY_WITHIN_S
     with _folder() as folder:
-        async with kind.server() as server:
-            return await server_kills.run(
+        async with server:
+            got = await server_kills.run(
                 server,
                 folder,
                 first,
@@ -177,56 +189,48 @@ async def _kill_server(
                 by_ping=kind.by_ping,
                 told=told,
             )
-
-
-def _sizes(got: server_kills.Figures) -> tuple[str, int, int, str]:
     size = f"{got.kills} kills, {got.deliveries} deliveries, {got.in_flight} in flight at them"
     note = f"{got.repeated} repeats, {got.worst} at most by one kill"
-    return size, got.lost, got.doubled, note
+    return Row(name, size, got.lost, got.doubled, note, tuple(got.bad))
 
 
-async def journal(run: Run) -> Iterable[Row]:
+async def journal(run: Run) -> AsyncIterator[Row]:
     kills = run.many(JOURNAL_KILLS)
     with run.bar("kills of the journal", kills) as more, _folder() as folder:
         got = await journal_kills.run(folder, run.first_seed, kills, more)
     size = f"{got.kills} kills, {got.posts} posts"
-    return [Row("kill -9 of the journal's writer", size, got.lost, got.doubled, "", tuple(got.bad))]
+    name = "kill -9 of the journal's writer"
+    yield Row(name, size, got.lost, got.doubled, "", tuple(got.bad))
 
 
 # --- the rest ------------------------------------------------------------------------------------
 
 
-async def characters_(run: Run) -> Iterable[Row]:
+async def characters_(run: Run) -> AsyncIterator[Row]:
     texts = list(characters.chunks())
     edges = [f"a{chr(code)}b" for code in characters.BOUNDARIES]
-    rows = []
     with run.bar("characters", 3 * len(texts) + 2 * len(edges)) as more:
         wrong = await asyncio.to_thread(characters.serialiser, texts, more)
         size = f"1,114,112 code points, {len(characters.places())} places"
-        rows.append(Row("characters, serialised", size, len(wrong), 0, "", tuple(wrong)))
-        for name, server in (("Prosody", ProsodyTown()), ("ejabberd", EjabberdTown())):
+        yield Row("characters, serialised", size, len(wrong), 0, "", tuple(wrong))
+        for kind in TOWNS:
             with _folder() as folder:
-                async with server:
-                    wrong = await characters.through(server, folder, [*edges, *texts], more)
-            name = f"characters, through {name}"
+                async with kind() as town:
+                    wrong = await characters.through(town, folder, [*edges, *texts], more)
+            name = f"characters, through {kind.name}"
             size = f"1,114,112 code points, {len(edges)} boundaries one by one"
-            rows.append(Row(name, size, len(wrong), 0, "", tuple(wrong)))
-    return rows
+            yield Row(name, size, len(wrong), 0, "", tuple(wrong))
 
 
-async def floods(run: Run) -> Iterable[Row]:
-    if importlib.util.find_spec("tests.chaos.floods") is None:
-        return []
-    module = importlib.import_module("tests.chaos.floods")
+async def floods(run: Run) -> AsyncIterator[Row]:
     with run.bar("floods", 1):
-        return [Row.of(given) for given in await module.run("full")]
+        for given in await all_floods("full"):
+            yield Row.of(given)
 
 
-async def fuzz(run: Run) -> Iterable[Row]:
-    if not (REPOSITORY / "tests" / "fuzz").is_dir():
-        return []
+async def fuzz(run: Run) -> AsyncIterator[Row]:
     with run.bar("fuzz", 1):
-        return [await _pytest("fuzz", {"XMPPRELAY_FUZZ_S": str(FUZZ_S)}, "tests/fuzz")]
+        yield await _pytest("fuzz", {"XMPPRELAY_FUZZ_S": str(FUZZ_S)}, "tests/fuzz")
 
 
 async def _pytest(name: str, settings: Mapping[str, str], *arguments: str) -> Row:
@@ -240,7 +244,8 @@ async def _pytest(name: str, settings: Mapping[str, str], *arguments: str) -> Ro
     assert process.stdout is not None
     lines = (await process.stdout.read()).decode(errors="replace").splitlines()
     said = lines[-1].strip("= ") if lines else ""
-    bad = () if await process.wait() == 0 else tuple(lines[-20:])
+    # pytest's own summary names what failed, in its last lines
+    bad = () if await process.wait() == 0 else tuple(lines[-5:])
     return Row(name, ", ".join(f"{value} s" for value in settings.values()), 0, 0, said, bad)
 
 
@@ -257,16 +262,14 @@ PARTS: Final[Mapping[str, Part]] = {
 """The short ones first: what is broken shows early."""
 
 
-async def live_through(
-    run: Run, names: Iterable[str], console: Console, came: Callable[[Iterable[Row]], None]
-) -> None:
-    """Do these parts; `came` is given the rows of each when it is through.
+async def live_through(run: Run, names: Iterable[str], came: Callable[[Row], None]) -> None:
+    """Do these parts; `came` is given each row when it is there.
 
     A part that cannot be done is a row that says so.
     """
     for name in names:
         try:
-            came(await PARTS[name](run))
-        except Exception as error:  # noqa: BLE001 - the top of the loop: the other parts have their turn
-            console.print_exception()
-            came([Row(name, "", "?", "?", "", (f"{type(error).__name__}: {error}",))])
+            async for row in PARTS[name](run):
+                came(row)
+        except Exception as error:  # noqa: BLE001 - the top of the loop: the others have their turn
+            came(Row(name, "", "?", "?", "", (f"{type(error).__name__}: {error}",)))

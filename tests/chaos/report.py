@@ -13,6 +13,7 @@ FILE: Final = Path(__file__).parents[2] / "build" / "chaos-report.md"
 """What each run adds to; git does not see it."""
 
 _SHOWN: Final = 5
+_LONGEST: Final = 300
 
 
 @dataclass(frozen=True)
@@ -76,4 +77,9 @@ def add(rows: Iterable[Row], command: str, file: Path = FILE) -> None:
             failed = "" if row.well else "FAILED: " + "; ".join(row.bad[:_SHOWN]) + ". "
             figures = row.name, row.size, row.lost, row.doubled, failed + row.note
             cells = today, f"`{command}`", *figures
-            out.write("| " + " | ".join(f"{cell}".replace("|", "\\|") for cell in cells) + " |\n")
+            out.write("| " + " | ".join(_cell(cell) for cell in cells) + " |\n")
+
+
+def _cell(content: object) -> str:
+    line = " ".join(f"{content}".split()).replace("|", "\\|")
+    return line if len(line) < _LONGEST else line[:_LONGEST] + "…"

@@ -24,7 +24,7 @@ class Town(XmppServer, Protocol):
     """Whether a probe of somebody offline is answered with `unavailable`; else with nothing."""
 
     takes_leave: bool
-    """Whether it says `unavailable` for everybody when it is stopped; else it just ends."""
+    """Whether it says `unavailable` for everybody when it is stopped; else for some, or nobody."""
 
     one_stream: bool
     """Whether a component may have one connection; else stanzas go to any of them."""

@@ -6,6 +6,7 @@ from xmpprelay.core.courtesy import (
     ALLOWANCE,
     ALLOWANCE_PER_S,
     DAY_S,
+    HEARD,
     SAID_FOR_S,
     UNASKED_EVERY_S,
     Courtesy,
@@ -104,3 +105,12 @@ def test_what_is_remembered_has_a_bound_and_an_end() -> None:
         courtesy.answers(f"u{n}.test", SMALL, LARGE, 0.0)
     sizes = [len(each) for each in (courtesy._unasked, courtesy._said, courtesy._told)]
     assert max(*sizes, len(courtesy._allowances)) <= 20_000
+
+
+def test_of_one_domain_only_so_much_is_heard_in_a_second() -> None:
+    courtesy = Courtesy()
+    burst = int(HEARD.burst)
+    assert sum(courtesy.hears(FAR, 0.0) for _ in range(3 * burst)) == burst
+    assert courtesy.hears("other.test", 0.0)
+    heard = sum(courtesy.hears(FAR, 1.0) for _ in range(3 * burst))
+    assert heard == min(burst, int(HEARD.per_second))

@@ -1,0 +1,52 @@
+"""The fuzz targets, for some seconds each; XMPPRELAY_FUZZ_S makes it longer (`make chaos`)."""
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+FUZZ_S: Final = int(os.environ.get("XMPPRELAY_FUZZ_S", "20"))
+REPOSITORY: Final = Path(__file__).parents[2]
+
+_STARTS_WITHIN_S: Final = 90.0
+"""It takes two; a machine that is busy with tests may need several."""
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("atheris") is None, reason="atheris has no build for this Python"
+)
+@pytest.mark.timeout(FUZZ_S + 2 * _STARTS_WITHIN_S)
+def test_no_stanza_raises_anything(tmp_path: Path) -> None:
+    corpus, found = tmp_path / "corpus", tmp_path / "found"
+    corpus.mkdir()
+    found.mkdir()
+    fuzzer = subprocess.run(
+        [
+            *(sys.executable, "-m", "tests.fuzz.stanza_intake", str(corpus)),
+            *(
+                f"-max_total_time={FUZZ_S}",
+                "-max_len=2048",
+                "-len_control=0",
+                "-timeout=60",
+                "-rss_limit_mb=2048",
+            ),
+            *("-print_final_stats=1", f"-artifact_prefix={found}/"),
+        ],
+        cwd=REPOSITORY,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        timeout=FUZZ_S + _STARTS_WITHIN_S,
+        check=False,
+    )
+    inputs = [f"{path.name}: {path.read_bytes()!r}" for path in found.iterdir()]
+    assert fuzzer.returncode == 0, "\n".join([*inputs, fuzzer.stdout[-4000:]])
+    done = re.search(r"number_of_executed_units: (\d+)", fuzzer.stdout)
+    assert done is not None, fuzzer.stdout[-2000:]
+    assert int(done[1]) > 21, "no more than the seeds"
