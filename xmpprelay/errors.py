@@ -7,6 +7,7 @@
     │   ├── NotThere              a command of a later version
     │   ├── NotRegistered         posting needs a handle
     │   ├── UnknownHandle         nobody here has that handle
+    │   ├── Moved                 somebody had that address and has another one
     │   ├── HandleRefused         ill-formed, reserved, taken, or too like another
     │   ├── TooLong               over the limits of a post
     │   ├── TooFast               over the rate; carries when to try again
@@ -45,6 +46,7 @@ class RelayError(XmppRelayError):
 
     condition = "undefined-condition"
     type = "cancel"
+    specific: str | None = None  # the tag of the condition of a protocol on top (RFC 6120 §8.3.4)
 
 
 class BadRequest(RelayError):
@@ -81,6 +83,20 @@ class NotRegistered(RelayError):
 
 class UnknownHandle(RelayError):
     """Nobody here has that handle."""
+
+    condition = "item-not-found"
+    type = "cancel"
+
+
+class Moved(RelayError):
+    """Somebody had that address, and has another one now (S12.2; RFC 6120 §8.3.3.5)."""
+
+    condition = "gone"
+    type = "cancel"
+
+
+class UnknownPost(RelayError):
+    """There is no such post, or not for this person (S6.1: the same words)."""
 
     condition = "item-not-found"
     type = "cancel"

@@ -9,20 +9,22 @@ put through the audience function before it leaves this room.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import Final
 
 from xmpprelay.core.delivery import Delivery
 from xmpprelay.core.graph import Graph
-from xmpprelay.core.model import Appended, Draft, Post, Rest
-from xmpprelay.core.routing import decide
+from xmpprelay.core.model import Appended, Post, Rest
+from xmpprelay.core.routing import PERSONAL, decide
 from xmpprelay.core.text import message_id
 from xmpprelay.core.work import Held, Read
 from xmpprelay.store import queries
 from xmpprelay.store.database import Database
 from xmpprelay.store.dedupe import key_of, posts_by_key
-from xmpprelay.store.operations import PostRow, append_post
+from xmpprelay.store.posts import ChangeRow, PostRow, append_post, change_post
 
 _PORTION: Final = 1000
 """Posts read at once: between two portions, other people's questions have their turn."""
@@ -54,30 +56,38 @@ class Journal:
         """The message id of a post, the same for every follower (S1.3)."""
         return message_id(number, self._db.epoch)
 
-    def append(self, author: int, draft: Draft) -> asyncio.Future[Appended]:
+    def append(self, row: PostRow) -> asyncio.Future[Appended]:
         """Queue a post now; the future gives it once it is committed and synced.
 
-        Raises, or puts into the future, JournalFull when the disk has no room, else StoreError.
-        Cancelling the future changes nothing: the post is made, and sent.
+        Raises, or puts into the future, JournalFull when the disk has no room, else StoreError;
+        UnknownPost when what is boosted is gone. Cancelling the future changes nothing: the post is
+        made, and sent.
         """
-        lanes: tuple[str, ...] = ()
+        entry = _Entry(self._graph)
+        row = replace(row, lanes=entry.lanes_of)
+        return self._db.submit(append_post, row, committed=partial(self._opened, entry))
 
-        def lanes_now() -> tuple[str, ...]:
-            nonlocal lanes
-            lanes = self._graph.lanes(author)
-            return lanes
+    def change(self, row: ChangeRow) -> asyncio.Future[Appended]:
+        """Queue an edit or a deletion now; the future gives its entry once it is committed (S9).
 
-        def committed(appended: Appended) -> None:
-            if not appended.duplicate:
-                self._delivery.post_committed(appended.post, lanes)
-                self._wake()
+        Raises, or puts into the future, what `append` does, and Refused.
+        """
+        entry = _Entry(self._graph)
+        row = replace(row, lanes=entry.lanes_of)
+        return self._db.submit(change_post, row, committed=partial(self._opened, entry))
 
-        row = PostRow(author, draft.text, draft.lang, draft.origin, draft.stanza_id, lanes_now)
-        return self._db.submit(append_post, row, committed=committed)
+    def _opened(self, entry: "_Entry", appended: Appended) -> None:
+        """Committed: whom it is addressed to have a standing, then its fan-out begins."""
+        if not appended.duplicate:
+            for standing in appended.standings:
+                self._delivery.standing_made(standing, self._now())
+            for post in (appended.post, *appended.further):
+                self._delivery.post_committed(post, entry.lanes[post.number])
+            self._wake()
 
-    async def find_duplicate(self, author: int, draft: Draft) -> Post | None:
-        """The post that this draft made when it came the first time, or None."""
-        key = key_of(author, draft.text, draft.origin, draft.stanza_id)
+    async def find_duplicate(self, row: PostRow | ChangeRow) -> Post | None:
+        """The entry that this row made when it came the first time, or None."""
+        key = key_of(row.author, row.said, row.origin, row.stanza_id)
         if key is None:
             return None
         found = await self._db.read(lambda conn: posts_by_key(conn, [key], self._now()))
@@ -86,30 +96,42 @@ class Journal:
     async def held(self, read: Read) -> Held:
         """What a returned person lacks, as far as he may have it (docs/flow.md, "The return")."""
         found = await self._db.read(lambda conn: queries.posts(conn, read.missed))
-        allowed = self._allowed(found, read.person)
+        personal: set[int] = set()
+        allowed = self._allowed(found, read.person, personal)
         older: list[tuple[int, int]] = []
         start, complete = read.away_from, False
         while not complete and (read.newest or len(allowed) < read.limit):
             found = await self._portion(read.person, start, read.upto)
             complete = len(found) < _PORTION
             start = found[-1].number + 1 if found else read.upto + 1
-            allowed += self._allowed(found, read.person)
+            allowed += self._allowed(found, read.person, personal)
             if read.newest:
-                keep = max(0, len(allowed) - read.limit)
-                older += ((post.number, post.author) for post in allowed[:keep])
-                del allowed[:keep]
-        if len(allowed) > read.limit:
+                timeline = [post for post in allowed if post.number not in personal]
+                left = timeline[: max(0, len(timeline) - read.limit)]
+                older += ((post.number, post.author) for post in left)
+                gone = {post.number for post in left}
+                allowed = [post for post in allowed if post.number not in gone]
+        if not read.newest and len(allowed) > read.limit:
             del allowed[read.limit :]
             return Held(tuple(allowed), allowed[-1].number)
-        return Held(tuple(allowed), read.upto if complete else start - 1, tuple(older))
+        upto = read.upto if complete else start - 1
+        return Held(tuple(allowed), upto, tuple(older), frozenset(personal))
 
     async def _portion(self, person: int, first: int, last: int) -> list[Post]:
         return await self._db.read(
             lambda conn: queries.candidates_for(conn, person, first, last, _PORTION)
         )
 
-    def _allowed(self, posts: list[Post], person: int) -> list[Post]:
-        return [post for post in posts if decide(self._graph, post, person).yes]
+    def _allowed(self, posts: list[Post], person: int, personal: set[int]) -> list[Post]:
+        """Those that he may have; the numbers of what comes in any case go into `personal`."""
+        allowed = []
+        for post in posts:
+            decision = decide(self._graph, post, person)
+            if decision.yes:
+                allowed.append(post)
+                if decision.why in PERSONAL:
+                    personal.add(post.number)
+        return allowed
 
     async def of_rest(
         self, person: int, rest: Rest, author: int | None, limit: int
@@ -125,10 +147,24 @@ class Journal:
             found = await self._portion(person, start, rest.last)
             complete = len(found) < _PORTION
             start = found[-1].number + 1 if found else start
+            personal: set[int] = set()  # they came by themselves
             left += (
                 post.number
-                for post in self._allowed(found, person)
+                for post in self._allowed(found, person, personal)
                 if author in (None, post.author)
+                and post.number not in personal
                 and post.number < taken.get(post.author, rest.last + 1)
             )
         return left[-limit:], max(0, len(left) - limit)
+
+
+class _Entry:
+    """Remembers in which lanes an entry, and what came with it, has rows, up to its fan-out."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+        self.lanes: dict[int, Sequence[str]] = {}
+
+    def lanes_of(self, post: Post) -> Sequence[str]:
+        lanes = self.lanes[post.number] = self._graph.lanes(post)
+        return lanes

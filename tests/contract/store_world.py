@@ -13,7 +13,8 @@ from sqlalchemy import func, select
 
 from xmpprelay.store import queries
 from xmpprelay.store.database import Database
-from xmpprelay.store.operations import PostRow, add_person, append_post
+from xmpprelay.store.operations import add_person
+from xmpprelay.store.posts import PostRow, append_post
 from xmpprelay.store.schema import post
 from xmpprelay.store.writer import Operation, Transaction
 
@@ -49,7 +50,7 @@ async def people(db: Database, *names: str) -> list[int]:
 
 
 def post_row(author: int, text: str = "hello", *, lanes: Sequence[str] = (), **ids: str) -> PostRow:
-    return PostRow(author, text, "en", ids.get("origin"), ids.get("stanza_id"), lambda: lanes)
+    return PostRow(author, text, "en", ids.get("origin"), ids.get("stanza_id"), lambda _: lanes)
 
 
 async def texts(db: Database) -> list[str]:

@@ -38,7 +38,8 @@ from xmpprelay.store.database import Database
 from xmpprelay.store.dedupe import Key, posts_by_key
 from xmpprelay.store.engine import store_error
 from xmpprelay.store.files import RESERVE_BYTES
-from xmpprelay.store.operations import SettingRow, append_post, set_setting
+from xmpprelay.store.operations import SettingRow, set_setting
+from xmpprelay.store.posts import append_post
 from xmpprelay.store.schema import metadata
 from xmpprelay.store.upkeep import backup, restore
 from xmpprelay.store.writer import Transaction, operation

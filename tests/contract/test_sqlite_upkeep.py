@@ -3,6 +3,7 @@
 # ruff: noqa: ASYNC240 - files are what these tests are about, and nobody else uses the loop
 
 import asyncio
+import shutil
 import sqlite3
 import stat
 from contextlib import closing
@@ -23,9 +24,11 @@ from tests.contract.store_world import (
     tables,
     texts,
 )
+from xmpprelay.core.model import Post
 from xmpprelay.errors import CopiedBack, SchemaTooNew, StoreCorrupt, StoreError, StoreLocked
 from xmpprelay.store import migrations, queries
-from xmpprelay.store.operations import SettingRow, append_post, set_setting
+from xmpprelay.store.operations import SettingRow, set_setting
+from xmpprelay.store.posts import append_post
 from xmpprelay.store.upkeep import Migrated, backup, migrate, restore
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -52,16 +55,21 @@ async def test_a_later_versions_database_is_refused(
         await migrate(on(path))
 
 
+NEWEST, NEXT = "0002", "0003"
+"""The newest revision of the package, and the one that the tests add."""
+
+
 @pytest.fixture
-def with_second_revision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def with_next_revision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets the package have one more migration, which adds a table, from now on."""
     folder = tmp_path / "migrations"
     (folder / "versions").mkdir(parents=True)
-    for name in ("env.py", "versions/rev_0001.py"):
-        (folder / name).write_bytes((migrations.FOLDER / name).read_bytes())
-    (folder / "versions" / "rev_0002.py").write_text(
+    shutil.copy(migrations.FOLDER / "env.py", folder)
+    for old in (migrations.FOLDER / "versions").glob("rev_*.py"):
+        shutil.copy(old, folder / "versions")
+    (folder / "versions" / f"rev_{NEXT}.py").write_text(
         "from alembic import op\nimport sqlalchemy as sa\n"
-        "revision, down_revision = '0002', '0001'\n"
+        f"revision, down_revision = '{NEXT}', '{NEWEST}'\n"
         "branch_labels = depends_on = None\n"
         "def upgrade():\n"
         "    op.create_table('later', sa.Column('id', sa.Integer, primary_key=True))\n"
@@ -76,16 +84,35 @@ async def test_an_earlier_versions_database_is_migrated(
     async with opened() as db:
         await fill(db, 3)
         epoch = db.epoch
-    request.getfixturevalue("with_second_revision")
+    request.getfixturevalue("with_next_revision")
     for how in ({"readonly": True}, {"upgrade": False}):
         with pytest.raises(StoreError, match="run `xmpprelay migrate`"):
             async with opened(**how):
                 pass
     assert "later" not in tables(path)
-    assert await migrate(on(path)) == Migrated("0001", "0002")
-    assert await migrate(on(path)) == Migrated("0002", "0002")
+    assert await migrate(on(path)) == Migrated(NEWEST, NEXT)
+    assert await migrate(on(path)) == Migrated(NEXT, NEXT)
     async with opened(readonly=True) as db:
         assert (db.epoch, await count_posts(db)) == (epoch, 3)
+
+
+async def test_the_first_versions_database_is_migrated_with_all_that_is_in_it(
+    opened: Opened, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "migrations"
+    (folder / "versions").mkdir(parents=True)
+    for name in ("env.py", "versions/rev_0001.py"):
+        shutil.copy(migrations.FOLDER / name, folder / name)
+    with monkeypatch.context() as patch:
+        patch.setattr(migrations, "FOLDER", folder)
+        async with opened():
+            pass
+        with closing(sqlite3.connect(path)) as old, old:
+            old.execute("INSERT INTO person VALUES (1, 'alice@example.org', 0)")
+            old.execute("INSERT INTO post VALUES (1, 1, 'hello', 'en', 0, NULL, NULL)")
+    async with opened() as db:
+        [post] = await db.read(lambda conn: queries.recent_posts(conn, 9))
+    assert post == Post(1, 1, "hello", "en", datetime(1970, 1, 1, tzinfo=UTC))
 
 
 async def test_opening_migrates_and_a_failed_migration_leaves_all_as_it_was(
@@ -93,8 +120,8 @@ async def test_opening_migrates_and_a_failed_migration_leaves_all_as_it_was(
 ) -> None:
     async with opened() as db:
         await fill(db, 3)
-    request.getfixturevalue("with_second_revision")
-    revision = migrations.FOLDER / "versions" / "rev_0002.py"
+    request.getfixturevalue("with_next_revision")
+    revision = migrations.FOLDER / "versions" / f"rev_{NEXT}.py"
     sound = revision.read_text()
     revision.write_text(sound + "    op.execute('SELECT nonsense')\n")
     with pytest.raises(StoreError, match="nonsense"):

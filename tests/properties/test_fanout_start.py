@@ -14,14 +14,13 @@ from xmpprelay.store import queries
 from xmpprelay.store.database import Database
 from xmpprelay.store.operations import (
     FollowRow,
-    PostRow,
     StartRow,
     add_follow,
     add_person,
-    append_post,
     start,
     store_delivery,
 )
+from xmpprelay.store.posts import PostRow, append_post
 
 START: Final = datetime(2030, 1, 1, tzinfo=UTC)
 
@@ -85,5 +84,5 @@ async def _post_both(
 ) -> None:
     author = rng.choice(authors)
     lanes = tuple(sorted({twin.lanes[f] for f, a in twin.follows if a == author}))
-    await db.write(append_post, PostRow(author, "hello", lanes=lambda: lanes))
-    twin.append(agenda, author, lanes)
+    await db.write(append_post, PostRow(author, "hello", lanes=lambda _: lanes))
+    twin.append(agenda, author, lambda _: lanes)

@@ -45,7 +45,8 @@ class Relay:
     ) -> None:
         self.now = START
         self.graph = Graph(["own.example"])
-        self.delivery = Delivery(self.graph, sizes or Sizes())
+        self.sizes = sizes or Sizes()
+        self.delivery = Delivery(self.graph, self.sizes)
         self.posts: dict[int, Post] = {}
         self.standings: dict[int, Standing] = {}  # as they are stored
         self.fanout: dict[tuple[int, str], int] = {}  # as it is stored
@@ -82,9 +83,9 @@ class Relay:
 
     def commit(self, author: int = ALICE) -> int:
         number = self.delivery.next_number
-        lanes = self.graph.lanes(author)
-        self.fanout.update({(number, lane): 0 for lane in lanes})
         post = self.posts[number] = Post(number, author, "", None, self.now)
+        lanes = self.graph.lanes(post)
+        self.fanout.update({(number, lane): 0 for lane in lanes})
         self.delivery.post_committed(post, lanes)
         return number
 
@@ -217,7 +218,7 @@ class Relay:
                 )
         self.fanout.clear()
         self.asked, self.stores, self.work = [], [], []
-        self.delivery = Delivery(self.graph)
+        self.delivery = Delivery(self.graph, self.sizes)
         self.delivery.load(self.standings.values(), self.posts.values(), next_number)
         self.delivery.stream_up(self.now)
         self.turn()

@@ -1,5 +1,7 @@
 """The fan-out step by step: filling, settling, leaving; the big world is in `tests/properties/`."""
 
+from dataclasses import replace
+
 from tests.unit.by_hand import ALICE, BOB, CAROL, DAVE, DAY, ERIN, FAR, MINUTE, Relay, live
 from xmpprelay.core.delivery import Sizes
 from xmpprelay.core.model import OWN_LANE, Grant, Post, Standing
@@ -419,8 +421,16 @@ def test_an_author_is_told_how_many_have_it_now() -> None:  # S1.5
     relay.goes(CAROL)
     relay.add(DAVE, FAR)
     relay.follow(DAVE, ALICE)
-    assert relay.delivery.audience_now(ALICE) == (1, 2)
-    assert relay.delivery.audience_now(ERIN) == (0, 0)
+    plain = Post(50, ALICE, "hello", None, relay.now)
+    assert relay.delivery.audience_now(plain) == (1, 2)
+    assert relay.delivery.audience_now(replace(plain, author=ERIN)) == (0, 0)
+    relay.graph.block(DAVE, "alice@own.example")
+    assert relay.delivery.audience_now(plain) == (1, 2), "of a block nobody is told (S6.1)"
+    relay.add(ERIN)
+    named = replace(plain, targets=(ERIN,))
+    assert relay.delivery.audience_now(named) == (0, 1), "a reply to somebody not followed (S2.2)"
+    relay.graph.block(ERIN, "alice@own.example")
+    assert relay.delivery.audience_now(named) == (0, 1)
 
 
 def test_of_somebody_without_a_standing_nothing_is_known() -> None:

@@ -141,7 +141,7 @@ COMMANDS: list[tuple[str, str, dict[str, Value]]] = [
     ("digest bbc off", "digest", {"what": Handle("bbc"), "how": "off"}),
     ("last bob", "last", {"who": BOB}),
     ("last bob 5", "last", {"who": BOB, "n": 5}),
-    ("get bob 100", "last", {"who": BOB, "n": 100}),
+    ("get bob 50", "last", {"who": BOB, "n": 50}),
     ("timeline", "timeline", {}),
     ("timeline 10", "timeline", {"n": 10}),
     ("more", "more", {}),

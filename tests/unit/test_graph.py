@@ -1,13 +1,20 @@
 """Who the people are and who follows whom, kept in memory in both directions."""
 
+from dataclasses import replace
+from datetime import UTC, datetime
 from random import Random
 
 import pytest
 
 from xmpprelay.core.graph import Graph
-from xmpprelay.core.model import OWN_LANE, Follow, Mode, Person
+from xmpprelay.core.model import OWN_LANE, Follow, Kind, Mode, Person, Post
 
 ALICE, BOB, CAROL, DAVE = 1, 2, 3, 4
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
+
+
+def post(author: int = ALICE) -> Post:
+    return Post(1, author, "hello", None, NOW)
 
 
 @pytest.fixture
@@ -77,8 +84,8 @@ def test_no_follow_is_none_not_an_error(graph: Graph) -> None:
     assert graph.follow(BOB, ALICE) is None
     assert graph.follows_since(BOB, ALICE) is None
     assert list(graph.following(BOB)) == list(graph.followers(ALICE)) == []
-    assert graph.candidates(ALICE, OWN_LANE) == ()
-    assert graph.lanes(ALICE) == ()
+    assert graph.candidates(post(), OWN_LANE) == ()
+    assert graph.lanes(post()) == []
     graph.end_follow(BOB, ALICE)
 
 
@@ -104,33 +111,56 @@ def test_the_end_of_a_follow_is_known_from_both_sides(graph: Graph) -> None:
     graph.end_follow(BOB, ALICE)
     assert graph.follow(BOB, ALICE) is None
     assert [person.id for person in graph.followers(ALICE)] == [CAROL]
-    assert graph.candidates(ALICE, OWN_LANE) == (CAROL,)
+    assert graph.candidates(post(), OWN_LANE) == (CAROL,)
 
 
 # Candidates
 
 
+def test_whom_a_post_names_is_a_candidate_in_his_lane(graph: Graph) -> None:
+    follow(graph, CAROL, ALICE)
+    named = replace(post(), targets=(DAVE, CAROL, ALICE), mentions=(BOB,))
+    assert graph.lanes(named) == [OWN_LANE, "far.example"]
+    assert graph.candidates(named, OWN_LANE) == (BOB, CAROL)
+    assert graph.candidates(named, "far.example") == (DAVE,)
+
+
+def test_a_direct_message_has_no_candidate_but_its_target(graph: Graph) -> None:
+    follow(graph, BOB, ALICE)
+    follow(graph, CAROL, ALICE)
+    letter = replace(post(), kind=Kind.DIRECT, targets=(CAROL,))
+    for entry in (letter, Post(2, ALICE, "", None, NOW, Kind.DELETE, original=letter)):
+        assert graph.lanes(entry) == [OWN_LANE]
+        assert graph.candidates(entry, OWN_LANE) == (CAROL,)
+
+
+def test_a_change_concerns_whom_the_post_named(graph: Graph) -> None:
+    original = replace(post(), targets=(DAVE,))
+    edit = Post(2, ALICE, "new", None, NOW, Kind.EDIT, mentions=(BOB,), original=original)
+    assert graph.lanes(edit) == [OWN_LANE, "far.example"]
+
+
 def test_candidates_come_by_lane_in_ascending_id_and_lanes_sorted(graph: Graph) -> None:
     for person in (CAROL, DAVE, BOB):
         follow(graph, person, ALICE)
-    assert graph.candidates(ALICE, OWN_LANE) == (BOB, CAROL)
-    assert graph.candidates(ALICE, "far.example") == (DAVE,)
-    assert graph.lanes(ALICE) == (OWN_LANE, "far.example")
+    assert graph.candidates(post(), OWN_LANE) == (BOB, CAROL)
+    assert graph.candidates(post(), "far.example") == (DAVE,)
+    assert graph.lanes(post()) == [OWN_LANE, "far.example"]
 
 
 def test_an_author_is_no_candidate_of_his_own(graph: Graph) -> None:  # S1.7
     follow(graph, ALICE, ALICE)
     follow(graph, BOB, ALICE)
-    assert graph.candidates(ALICE, OWN_LANE) == (BOB,)
+    assert graph.candidates(post(), OWN_LANE) == (BOB,)
 
 
 def test_candidates_follow_every_change_and_a_lane_goes_with_its_last(graph: Graph) -> None:
     follow(graph, DAVE, ALICE)
-    assert graph.lanes(ALICE) == ("far.example",)
+    assert graph.lanes(post()) == ["far.example"]
     follow(graph, BOB, ALICE)
-    assert graph.candidates(ALICE, OWN_LANE) == (BOB,)
+    assert graph.candidates(post(), OWN_LANE) == (BOB,)
     graph.end_follow(DAVE, ALICE)
-    assert graph.lanes(ALICE) == (OWN_LANE,)
+    assert graph.lanes(post()) == [OWN_LANE]
 
 
 def test_after_any_changes_it_says_the_same_as_a_list_of_pairs() -> None:
@@ -153,8 +183,8 @@ def test_after_any_changes_it_says_the_same_as_a_list_of_pairs() -> None:
         assert [person.id for person in graph.followers(author)] == expected
         assert [
             (lane, person)
-            for lane in graph.lanes(author)
-            for person in graph.candidates(author, lane)
+            for lane in graph.lanes(post(author))
+            for person in graph.candidates(post(author), lane)
         ] == sorted((graph.lane(f), f) for f in expected if f != author)
     for pair, since in pairs.items():
         assert graph.follows_since(*pair) == since

@@ -1,6 +1,6 @@
 """A post as bytes: once for each variant, and for each follower only his address (S1.2-S1.4)."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 from xml.etree.ElementTree import Element, fromstring
@@ -8,7 +8,8 @@ from xml.etree.ElementTree import Element, fromstring
 import pytest
 
 from xmpprelay.core.graph import Graph
-from xmpprelay.core.model import Follow, Mode, Person, Post
+from xmpprelay.core.model import Follow, Kind, Mode, Person, Post
+from xmpprelay.core.wishes import Delivery, Whose, Wishes
 from xmpprelay.xmpp.addresses import Addresses
 from xmpprelay.xmpp.rendering import Rendering
 from xmpprelay.xmpp.stanzas import COMPONENT
@@ -163,3 +164,130 @@ def test_the_variants_kept_are_bounded_and_made_again_when_needed(rendering: Ren
     again = [rendering.stanza(each, BOB, store=False, held=False) for each in (posts[0], posts[-1])]
     assert again == [first[0], first[-1]]
     assert [len(each.reads) for each in (posts[0], posts[-1])] == [2, 1]
+
+
+# Other forms (S2.7, S8.1, S9)
+
+
+def forms(graph: Graph, sent: dict[tuple[int, int], Post] | None = None) -> Rendering:
+    had = sent or {}
+    addresses = Addresses("relay.example.test", "home", graph)
+    return Rendering(graph, addresses, "3p0c4s", lambda person, number: had.get((person, number)))
+
+
+def shown(rendering: Rendering, entry: Post, person: int, **variant: bool) -> Element:
+    return parsed(rendering.stanza(entry, person, **{"store": False, "held": False} | variant))
+
+
+def child(message: Element, name: str) -> Element | None:
+    return next((each for each in message if each.tag.rpartition("}")[2] == name), None)
+
+
+def kept(message: Element) -> bool:
+    return child(message, "no-store") is None
+
+
+def test_what_is_for_him_is_kept_by_his_server(graph: Graph) -> None:  # S1.4
+    rendering = forms(graph)
+    for how in ({"targets": (BOB,)}, {"mentions": (BOB,)}):
+        assert kept(shown(rendering, replace(post(), **how), BOB))
+        assert not kept(shown(rendering, replace(post(), **how), CAROL))
+    graph.set_wishes(BOB, Wishes(mentions=Whose.NONE))
+    named = replace(post(), mentions=(BOB,))
+    assert not kept(shown(rendering, named, BOB)), "it comes as what he follows (S2.3)"
+    graph.set_wishes(BOB, Wishes(archive=True))
+    assert kept(shown(rendering, post(), BOB))
+
+
+def test_a_direct_message_comes_from_its_author_to_whoever_it_is_for(graph: Graph) -> None:
+    graph.set_wishes(CAROL, Wishes(delivery=Delivery.HEADLINE))
+    letter = replace(post("psst"), kind=Kind.DIRECT, targets=(CAROL,))
+    for entry in (letter, replace(letter, kind=Kind.EDIT, original=letter)):
+        message = shown(forms(graph), entry, CAROL)
+        assert (message.get("from"), message.get("type")) == ("alice@relay.example.test", "chat")
+        assert message[0].text == "psst"
+        assert kept(message)
+    assert shown(forms(graph), post(), CAROL).get("type") == "headline"
+
+
+def test_ids_are_shown_by_the_author_too_for_who_wants_them(graph: Graph) -> None:  # S1.6
+    graph.set_wishes(BOB, Wishes(ids=True))
+    assert shown(forms(graph), post(), BOB)[0].text == "hello  #k3f"
+
+
+def test_an_answer_refers_to_what_came_from_the_same_address(graph: Graph) -> None:  # S2.7
+    first, second = post(number=7), replace(post(number=8), parent=7, root=5)
+    graph.add_person(Person(4, "dave@example.test", "dave"))
+    of_dave = replace(first, author=4)
+    for sent, person, answered in (
+        ({}, BOB, None),
+        ({(BOB, 7): first}, BOB, "alice@relay.example.test"),
+        ({(CAROL, 7): first}, CAROL, "home@relay.example.test"),
+        ({(CAROL, 7): of_dave}, CAROL, "home@relay.example.test"),
+        ({(BOB, 7): of_dave}, BOB, None),  # that came from home
+        ({(CAROL, 7): first}, BOB, None),
+    ):
+        message = shown(forms(graph, sent), second, person)
+        reply, thread = child(message, "reply"), child(message, "thread")
+        assert (None if reply is None else reply.get("to")) == answered
+        assert reply is None or reply.get("id") == "7.3p0c4s"
+        assert thread is not None
+        assert thread.text == "5.3p0c4s"
+
+
+def test_a_boost_says_who_boosts_whom_with_the_id_of_the_post(graph: Graph) -> None:  # S8.1
+    graph.add_person(Person(4, "dave@example.test", "dave"))
+    graph.add_follow(Follow(BOB, 4, Mode.AUTHOR, 1))
+    boost = Post(9, 4, "", None, CREATED, Kind.BOOST, original=post(lang="de"))
+    for person, sender in ((BOB, "dave"), (CAROL, "home")):
+        message = shown(forms(graph), boost, person)
+        assert message.get("from") == f"{sender}@relay.example.test"
+        assert message[0].text == "dave boosts alice: hello  #k3f"
+        assert (message.get("id"), message.get("{http://www.w3.org/XML/1998/namespace}lang")) == (
+            "9.3p0c4s", "de",
+        )  # fmt: skip
+
+
+def test_an_edit_takes_the_place_of_the_post(graph: Graph) -> None:  # S9.1
+    now = replace(post("new"), edits=2)
+    edit = replace(post("new", number=30), kind=Kind.EDIT, original=now, edits=2)
+    by_author, by_home = (shown(forms(graph), edit, person) for person in (BOB, CAROL))
+    assert by_author[0].text == "new"
+    assert by_home[0].text == "alice: new  #k3f"
+    for message in (by_author, by_home):
+        assert message.get("id") == "k3f.3p0c4s.e2"
+        replaced = child(message, "replace")
+        assert replaced is not None
+        assert replaced.get("id") == "k3f.3p0c4s"
+        assert not kept(message)
+    graph.add_person(Person(4, "dave@example.test", "dave"))
+    fresh = shown(forms(graph), replace(edit, mentions=(4,)), 4)
+    assert child(fresh, "replace") is None, "he has not got the post"
+    assert kept(fresh)
+
+
+def test_a_post_that_was_edited_is_written_anew(graph: Graph) -> None:
+    rendering = forms(graph)
+    assert shown(rendering, post(), BOB)[0].text == "hello"
+    edited = replace(post("hallo"), edits=1)
+    assert shown(rendering, edited, BOB)[0].text == "hallo"
+    graph.add_person(Person(ALICE, "alice@example.test", "alicia"))
+    assert shown(rendering, edited, CAROL)[0].text == "alicia: hallo  #k3f", "after a rename"
+
+
+def test_a_deletion_retracts_and_says_so_in_words(graph: Graph) -> None:  # S9.2
+    gone = replace(post(""), deleted=True)
+    deletion = Post(30, ALICE, "", None, CREATED, Kind.DELETE, original=gone)
+    for person, text in (
+        (BOB, "(this post was deleted)"),
+        (CAROL, "alice: (this post was deleted)  #k3f"),
+    ):
+        message = shown(forms(graph), deletion, person)
+        assert (message.get("id"), message[0].text) == ("k3f.3p0c4s.d", text)
+        retract, fallback = child(message, "retract"), child(message, "fallback")
+        assert retract is not None
+        assert retract.get("id") == "k3f.3p0c4s"
+        assert fallback is not None
+        assert fallback.get("for") == "urn:xmpp:message-retract:1"
+    letter = replace(gone, kind=Kind.DIRECT, targets=(CAROL,))
+    assert kept(shown(forms(graph), replace(deletion, original=letter), CAROL))

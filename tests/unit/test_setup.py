@@ -42,7 +42,7 @@ cat "$M/policy-rc.d" >"$M/policy-seen" 2>/dev/null
 [ -e "$M/has/trouble" ] && { echo "E: no room on the disk"; exit 100; }
 [ -e "$M/has/impatience" ] && kill -TERM "$PPID"
 touch "$M/has/ensurepip"
-for name in ejabberd dnsmasq-base lua-unbound sendxmpp; do touch "$M/has/$name"; done
+for name in ejabberd dnsmasq-base lua-unbound sendxmpp tmux profanity; do touch "$M/has/$name"; done
 ln -sf /bin/true "$M/bin/prosody"
 cat "$M/brings" >>"$M/units" 2>/dev/null
 true
@@ -69,7 +69,10 @@ ID = '[ -e "$M/has/root" ] || [ -n "${HAS_ROOT-}" ] && echo 0 || echo 1000'
 # dpkg-query -W -f=FORMAT PACKAGE
 DPKG_QUERY = '[ ! -e "$M/has/$3" ] || echo installed'
 
-OF_THE_TESTS = ("prosody", "ejabberd", "dnsmasq-base", "lua-unbound", "sendxmpp")
+OF_THE_TESTS = (
+    *("prosody", "ejabberd", "dnsmasq-base", "lua-unbound"),
+    *("sendxmpp", "tmux", "profanity"),
+)
 
 
 class Machine:
@@ -184,7 +187,7 @@ def test_root_gets_everything_missing_in_one_installation(machine: Machine) -> N
     assert update.endswith("update [noninteractive]")
     assert install.endswith(
         " install -y --no-install-recommends python3-venv"
-        " prosody ejabberd dnsmasq-base lua-unbound sendxmpp [noninteractive]"
+        " prosody ejabberd dnsmasq-base lua-unbound sendxmpp tmux profanity [noninteractive]"
     )
 
 

@@ -5,6 +5,7 @@ import pytest
 from xmpprelay.core.text import (
     MAX_XML_BYTES,
     Noise,
+    change_id,
     check_length,
     clean,
     clean_line,
@@ -12,6 +13,7 @@ from xmpprelay.core.text import (
     language_tag,
     message_id,
     noise,
+    parse_change_id,
     parse_message_id,
     parse_short_id,
     short_id,
@@ -246,3 +248,22 @@ class TestNoise:
     )
     def test_what_people_write_is_none(self, text: str) -> None:
         assert noise(text) is None
+
+
+@pytest.mark.parametrize("edit", [1, 5, 9999, None])
+def test_the_id_of_a_change_is_read_back(edit: int | None) -> None:  # S9.1
+    name = change_id(19567, "3p0c4s", edit)
+    assert name == ("k3f.3p0c4s.d" if edit is None else f"k3f.3p0c4s.e{edit}")
+    assert parse_change_id(name) == (19567, "3p0c4s", edit)
+    assert parse_message_id(name) is None
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "", ".d", "k3f.3p0c4s", "k3f.d", "k3f.3p0c4s.e0", "k3f.3p0c4s.e", "k3f.3p0c4s.e01",
+        "K3F.3p0c4s.e1", "k3f.3p0c4s.e1.d", "k3f.3p0c4s.x", "k3f.3p0c4s.d ", "k3f.3p0c4s.e10000",
+    ],
+)  # fmt: skip
+def test_what_is_no_id_of_a_change(name: str) -> None:
+    assert parse_change_id(name) is None

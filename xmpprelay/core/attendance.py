@@ -37,7 +37,9 @@ class Attendance:
                 self._board.exhausted.add(recipient.id)
             return
         recipient.state = State.CATCHING
-        recipient.catch = Catch(planned=_plain(recipient, now))
+        recipient.catch = recipient.returns(
+            planned=_plain(recipient, now), next_number=self._board.recent.next_number
+        )
         recipient.lane.engaged.add(recipient.id)
         recipient.lane.due[recipient.id] = None
 
@@ -66,7 +68,7 @@ class Attendance:
         Somebody catching up, or away, keeps his row: only his state becomes away.
         """
         if recipient.state is State.LIVE:
-            ahead = {n for _, n in recipient.lane.ahead(self._board.graph, {recipient.id})}
+            ahead = {n for _, n in recipient.lane.ahead({recipient.id})}
             lacks = ahead | recipient.lane.unsettled(recipient.id)
             self._set_away(recipient, lacks, now)
         if recipient.catch is not None:
@@ -89,7 +91,7 @@ class Attendance:
         """
         board, live = self._board, lane.live.copy()
         lacks: dict[int, set[int]] = {person: set() for person in live}
-        for person, number in lane.ahead(board.graph, live):
+        for person, number in lane.ahead(live):
             lacks[person].add(number)
         for window in lane.windows:
             board.windows.pop(window.id, None)

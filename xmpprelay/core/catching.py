@@ -14,7 +14,7 @@ from xmpprelay.core.attendance import Attendance
 from xmpprelay.core.board import Board
 from xmpprelay.core.lanes import Window
 from xmpprelay.core.model import Post, Rest
-from xmpprelay.core.recipients import Batch, Catch, Recipient, State
+from xmpprelay.core.recipients import Batch, Recipient, State
 from xmpprelay.core.returns import Exhausted, Found, Nothing, ReadOn, look, take_held
 from xmpprelay.core.work import Held, Write
 
@@ -109,5 +109,7 @@ class Catching:
         self._board.changed(recipient)
         self._attendance.comes(recipient, now)
         if recipient.catch is not None:
-            recipient.catch = Catch(planned=True)
+            recipient.catch = recipient.returns(
+                planned=True, next_number=self._board.recent.next_number
+            )
             recipient.lane.due[recipient.id] = None

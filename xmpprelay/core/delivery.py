@@ -22,6 +22,7 @@ a lane.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -33,8 +34,10 @@ from xmpprelay.core.bounces import Bounces
 from xmpprelay.core.catching import Catching
 from xmpprelay.core.graph import Graph
 from xmpprelay.core.lanes import DONE
-from xmpprelay.core.model import Grant, Post, Rest, Standing
+from xmpprelay.core.model import CHANGES, Grant, Kind, Post, Rest, Standing
 from xmpprelay.core.recipients import MAX_RESOURCES, Recipient, Resource, State
+from xmpprelay.core.routing import Audience
+from xmpprelay.core.volume import LaneLoad
 from xmpprelay.core.windows import Windows
 from xmpprelay.core.work import Canary, Held, Probe, Work
 
@@ -121,23 +124,44 @@ class Delivery:
         the one that, at the earliest, lets the new follower be live.
         """
         board = self._board
-        lanes = board.graph.lanes(post.author)
+        lanes = board.graph.lanes(post)
         for name in lanes:
-            board.lane(name).take_up(post)
+            board.lane(name).take_up(board.graph, post)
             if name not in stored_lanes:
                 board.moved(board.lane(name), {post.number: 0})
         for name in stored_lanes:
             if name not in lanes:
                 board.moved(board.lane(name), {post.number: DONE})
+        if post.kind in CHANGES and post.original is not None:
+            self.revise(post.original)
         board.recent.add(post)
 
-    def audience_now(self, author: int) -> tuple[int, int]:
-        """How many of an author's followers are live now, and how many are not (S1.5)."""
+    def revise(self, post: Post) -> None:
+        """A post has changed without an entry of its own: its author has left (S12.2)."""
+        for revised in self._board.recent.revise(post):
+            for lane in self._board.lanes.values():
+                lane.revise(self._board.graph, revised)
+
+    def audience_now(self, post: Post) -> tuple[int, int]:
+        """How many of those who get a post are live now, and how many are not (S1.5).
+
+        Its author is told. So whoever keeps it away by a block or a mute is counted as well, as far
+        as he follows the author or is named: nobody is told of those (S6.1, S7).
+        """
+        plain = post.kind is Kind.POST and not post.addressed
         live = total = 0
-        for name in self._board.graph.lanes(author):
-            candidates = self._board.graph.candidates(author, name)
-            total += len(candidates)
-            live += len(self._board.lane(name).live.intersection(candidates))
+        graph = self._board.graph
+        for name in graph.lanes(post):
+            lane = self._board.lane(name)
+            opened = lane.open.get(post.number)
+            if plain:
+                people = graph.candidates(post, name)
+            else:
+                kept = Audience(graph, post, name) if opened is None else opened.audience
+                named = {p for p in kept.people if p in post.addressed}
+                people = tuple(named.union(kept.allowed()))
+            total += len(people)
+            live += len(lane.live.intersection(people))
         return live, total - live
 
     # People
@@ -165,6 +189,44 @@ class Delivery:
         """Where a person stands; None for one without a standing."""
         recipient = self._board.recipients.get(person)
         return None if recipient is None else recipient.state
+
+    def waits_for(self, person: int, number: int) -> bool:
+        """Whether an entry has not been sent to a person yet, or was left to `more` (S1.8)."""
+        recipient = self._board.recipients.get(person)
+        return recipient is None or recipient.lacks(number) or recipient.left_to_more(number)
+
+    def yet_to_come(self, person: int, number: int) -> bool:
+        """Whether an entry that is for somebody is still to be sent: live, or when he returns."""
+        recipient = self._board.recipients.get(person)
+        if recipient is None:
+            return False
+        return self.waits_for(person, number) or not recipient.lane.passed(number, person)
+
+    def lacks_from(self, person: int) -> int:
+        """The lowest number that may still be sent to a person, live or when he returns."""
+        recipient = self._board.recipients.get(person)
+        if recipient is None:
+            return self.next_number
+        numbers = [self.next_number, *recipient.missed, *itertools.islice(recipient.lane.open, 1)]
+        if recipient.away_from is not None:
+            numbers.append(recipient.away_from)
+        if recipient.rest is not None:
+            numbers.append(recipient.rest.first)
+        return min(numbers)
+
+    def passed_upto(self, person: int) -> int:
+        """The number up to which the fan-out of every entry has gone by a person who is live."""
+        lane = self._board.recipients[person].lane
+        ahead = (number for number, opened in lane.open.items() if opened.position < person)
+        return next(ahead, self.next_number) - 1
+
+    def post(self, number: int) -> Post | None:
+        """A post that is in memory, as it is now."""
+        return self._board.recent.get(number)
+
+    def change_of(self, number: int, edit: int | None) -> int | None:
+        """The entry of a post's edit, or of its deletion (None), while it is in memory."""
+        return self._board.recent.change_of(number, edit)
 
     def rest_of(self, person: int) -> Rest | None:
         """What a person's last return left to `more`, or None."""
@@ -358,6 +420,15 @@ class Delivery:
         recipient.rest = None
         self._board.changed(recipient)
 
+    def digest_sent(self, person: int, now: datetime) -> None:
+        """A digest was sent to a person: it counts as a post for one who hides presence (S11.4)."""
+        recipient = self._board.recipients.get(person)
+        if recipient is not None and recipient.blind():
+            recipient.spend(now)
+            self._board.changed(recipient)
+            if not recipient.reachable(now):
+                self._attendance.leaves(recipient, now)
+
     # Work (move 2)
 
     def take(self, now: datetime, room: int = IN_FLIGHT) -> list[Work]:
@@ -373,6 +444,13 @@ class Delivery:
     def in_flight(self) -> int:
         """Stanzas written and not yet settled, over all lanes."""
         return self._board.in_flight()
+
+    def lane_loads(self) -> list[LaneLoad]:
+        """What each lane has before it and behind it (S10.4)."""
+        return [
+            LaneLoad(lane.name, lane.waiting(), lane.confirmed, len(lane.live))
+            for lane in self._board.lanes.values()
+        ]
 
 
 def _may_be_asked(recipient: Recipient) -> bool:

@@ -3,21 +3,27 @@
 The graph is loaded at the start and changed after each commit, in commit order; it never reads the
 database. Its job is to answer, for every post, "who are the candidates in this lane, in ascending
 person id", without work per post: the answer is kept per author until one of his follows changes.
-Whether a candidate really gets a post is the business of `core/routing.py`.
+Whether a candidate really gets a post is the business of `core/routing.py`, which finds here all
+that it asks: follows, blocks (`blocks.py`), what each has chosen (`wishes.py`), who is protected.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
+from heapq import merge
 
-from xmpprelay.core.model import OWN_LANE, Follow, Mode, Person
+from xmpprelay.core.blocks import OPERATOR, Blocks
+from xmpprelay.core.model import CHANGES, OWN_LANE, Follow, Kind, Mode, Person, Post
+from xmpprelay.core.wishes import NO_WISHES, Whose, Wishes
 
 _MODES = (Mode.AUTHOR, Mode.HOME)
 _MODE_BITS = 2  # a follow is one int, `since << 2 | mode`: a million follows are dict entries only
 
 
 class Graph:
-    """People, handles and follows.
+    """People, handles, follows, blocks and wishes.
 
-    `local_domains` are the server's own domains: their people share the own lane.
+    `local_domains` are the server's own domains: their people share the own lane. `revision` grows
+    with every change of what is kept here but people and follows, `follow_revision` with every
+    change of a follow: what was routed before it may have to be routed again.
     """
 
     def __init__(self, local_domains: Iterable[str]) -> None:
@@ -28,6 +34,16 @@ class Graph:
         self._following: dict[int, dict[int, int]] = {}
         self._followers: dict[int, set[int]] = {}
         self._candidates: dict[int, dict[str, tuple[int, ...]]] = {}
+        self._blocks = Blocks()
+        self._wishes: dict[int, Wishes] = {}
+        self._protected: set[int] = set()
+        self._refuses: set[tuple[int, int]] = set()
+        self._choosy: set[int] = set()  # whose wishes may keep a plain post away
+        self._replies: dict[Whose, set[int]] = {whose: set() for whose in Whose}
+        self._newest_since: dict[int, int] = {}  # author -> the highest `since` of a follow of his
+        self._changed: dict[int, int] = {}  # author -> `follow_revision` of the last change
+        self.revision = 0
+        self.follow_revision = 0
 
     # People
 
@@ -74,16 +90,28 @@ class Graph:
         """Take up a follow, or the same follow with another mode."""
         packed = follow.since << _MODE_BITS | _MODES.index(follow.mode)
         self._following.setdefault(follow.follower, {})[follow.author] = packed
+        newest = self._newest_since.get(follow.author, 0)
+        self._newest_since[follow.author] = max(newest, follow.since)
         followers = self._followers.setdefault(follow.author, set())
         if follow.follower not in followers:
             followers.add(follow.follower)
             self._candidates.pop(follow.author, None)
+        self._follow_changed(follow.author)
 
     def end_follow(self, follower: int, author: int) -> None:
         """Forget a follow; nothing happens where there was none."""
         if self._following.get(follower, {}).pop(author, None) is not None:
             self._followers[author].discard(follower)
             self._candidates.pop(author, None)
+            self._follow_changed(author)
+
+    def _follow_changed(self, author: int) -> None:
+        self.follow_revision += 1
+        self._changed[author] = self.follow_revision
+
+    def followed_at(self, author: int) -> int:
+        """The `follow_revision` of the last change of an author's followers; 0: there was none."""
+        return self._changed.get(author, 0)
 
     def follow(self, follower: int, author: int) -> Follow | None:
         """The follow of that author by that person, or None."""
@@ -111,16 +139,140 @@ class Graph:
         """How many follow an author."""
         return len(self._followers.get(author, ()))
 
-    def lanes(self, author: int) -> tuple[str, ...]:
-        """The lanes in which an author has candidates, sorted."""
-        return tuple(self._by_lane(author))
+    def lanes(self, post: Post) -> list[str]:
+        """The lanes in which an entry of the journal has candidates, sorted."""
+        lanes = {self.lane(person) for person in post.concerns if person != post.author}
+        if not _is_letter(post):
+            lanes.update(self._by_lane(post.author))
+        return sorted(lanes)
 
-    def candidates(self, author: int, lane: str) -> tuple[int, ...]:
-        """Everybody in a lane who may get a post of an author, in ascending person id.
+    def candidates(self, post: Post, lane: str) -> tuple[int, ...]:
+        """Everybody in a lane who may get an entry of the journal, in ascending person id.
 
-        The author himself is never among them (S1.7).
+        They are the author's followers and whom it is addressed to; of a direct message only the
+        latter. The author himself is never among them (S1.7).
         """
-        return self._by_lane(author).get(lane, ())
+        author = post.author
+        named = {p for p in post.concerns if p != author and self.lane(p) == lane}
+        if _is_letter(post):
+            return tuple(sorted(named))
+        followers = self._by_lane(author).get(lane, ())
+        if not named:
+            return followers
+        return tuple(merge(followers, sorted(named.difference(self._followers.get(author, ())))))
+
+    def simple(self, post: Post) -> tuple[Set[int], Set[int]] | None:
+        """Followers about whom nothing has to be asked, and those of them to whom a post comes.
+
+        The first are cut off from nobody, nor is the author, and no wish of theirs but the filter
+        of replies can keep a post away. None: there are none for this post. It is what makes the
+        audience of ten thousand a matter of sets; whoever is not among them is asked about one by
+        one, and so are those whom the post names.
+        """
+        author, targets = post.author, post.targets
+        owns = self._blocks.owns
+        if owns(OPERATOR) or owns(author) or (targets and owns(targets[0])):
+            return None
+        if post.number < self._newest_since.get(author, 0):
+            return None
+        simple = self._followers.get(author, set()) - self._choosy
+        simple.difference_update(follower for follower, of in self._refuses if of == author)
+        if not targets or targets[0] == author:
+            return simple, simple
+        replies = self._replies
+        whole = simple & replies[Whose.ALL]
+        following = simple & self._followers.get(targets[0], set())
+        return simple, whole | (following - replies[Whose.NONE])
+
+    # Blocks
+
+    @property
+    def blocks(self) -> Blocks:
+        """All blocks, for reading."""
+        return self._blocks
+
+    def block(self, owner: int, target: str) -> None:
+        """Take up a block by a person, or by `OPERATOR`."""
+        self._blocks.add(owner, target)
+        self._weigh(owner)
+
+    def unblock(self, owner: int, target: str) -> bool:
+        """End a block; whether there was one."""
+        there = self._blocks.remove(owner, target)
+        self._weigh(owner)
+        return there
+
+    def _weigh(self, person: int) -> None:
+        """Something has changed in what a person has chosen."""
+        wishes = self.wishes(person)
+        choosy = self._blocks.owns(person) or not wishes.plain
+        (self._choosy.add if choosy else self._choosy.discard)(person)
+        for whose, people in self._replies.items():
+            (people.add if wishes.replies is whose else people.discard)(person)
+        self.revision += 1
+
+    def cut(self, one: int, other: int) -> bool:
+        """Whether nothing may pass between two people (S6.1, S6.4)."""
+        here, there = self._people[one], self._people[other]
+        blocks = self._blocks
+        return blocks.cut(here, there) or blocks.barred(here) or blocks.barred(there)
+
+    def barred(self, jid: str) -> bool:
+        """Whether the operator has blocked a bare JID (S6.4)."""
+        return self._blocks.has(OPERATOR, jid)
+
+    def hides(self, jid: str, author: int) -> bool:
+        """Whether for a bare JID, known or not, an author is one who does not exist (S6.1, S6.4).
+
+        It is what reading goes by: profiles, addresses, probes. To himself everybody exists.
+        """
+        person = self._people[author]
+        if person.jid == jid:
+            return False
+        if self.barred(jid) or self.barred(person.jid) or self._blocks.has(author, jid):
+            return True
+        asker = self._by_jid.get(jid)
+        return asker is not None and self._blocks.has(asker, person.jid)
+
+    def refuse(self, person: int, author: int) -> None:
+        """A person's server refuses what comes from an author's address (S6.6)."""
+        self._refuses.add((person, author))
+        self.revision += 1
+
+    def accept_again(self, person: int, author: int) -> bool:
+        """Send to him from that author again; whether that was not so before (S6.6)."""
+        if (person, author) not in self._refuses:
+            return False
+        self._refuses.discard((person, author))
+        self.revision += 1
+        return True
+
+    def refuses(self, person: int, author: int) -> bool:
+        """Whether a person's server is known to refuse what comes from an author's address."""
+        return (person, author) in self._refuses
+
+    # What people have chosen
+
+    def wishes(self, person: int) -> Wishes:
+        """What a person has chosen."""
+        return self._wishes.get(person, NO_WISHES)
+
+    def set_wishes(self, person: int, wishes: Wishes) -> None:
+        """What a person has chosen from now on."""
+        if wishes == NO_WISHES:
+            self._wishes.pop(person, None)
+        else:
+            self._wishes[person] = wishes
+        self._weigh(person)
+
+    def protected(self, author: int) -> bool:
+        """Whether only approved followers get what an author posts (S2.9)."""
+        return author in self._protected
+
+    def protect(self, author: int, on: bool) -> None:
+        """Protect an author's posts, or make them public."""
+        (self._protected.add if on else self._protected.discard)(author)
+        self.revision += 1
 
     def _by_lane(self, author: int) -> dict[str, tuple[int, ...]]:
         kept = self._candidates.get(author)
@@ -132,3 +284,9 @@ class Graph:
             kept = {lane: tuple(lists[lane]) for lane in sorted(lists)}
             self._candidates[author] = kept
         return kept
+
+
+def _is_letter(post: Post) -> bool:
+    """Whether it is a direct message, or the change of one."""
+    changed = post.original if post.kind in CHANGES and post.original is not None else post
+    return changed.kind is Kind.DIRECT

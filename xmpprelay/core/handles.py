@@ -11,7 +11,7 @@ the two together. This file decides on form alone: who has a handle is for the s
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
 from typing import Final
 
@@ -217,11 +217,33 @@ def _named(char: str) -> str:
     return f"`{char}`" if char.isprintable() else "an invisible character"
 
 
-def _instead(typed: str, patterns: tuple[str, ...]) -> str | None:
-    """A handle near to what was typed that would pass, or None."""
+def derived(text: str, reserved_patterns: Iterable[str] = ()) -> Iterator[str]:
+    """Handles that may be made of a text, such as the first part of an address, the nearest first.
+
+    Whether somebody has one of them, or one like it, is for the store. None, where nothing can be
+    made of it. S12.3
+    """
+    patterns = tuple(reserved_patterns)
+    base = _base(text)
+    tails = ("", *(f"_{number}" for number in range(2, 21)))
+    # Not `admin_2`: it would be just what reserving "admin" is against.
+    starts = (f"u_{base}",) if _is_reserved(base, patterns) else (base, f"u_{base}")
+    for start in starts if base else ():
+        for tail in tails:
+            handle = f"{start[: MAX_CHARS - len(tail)]}{tail}"
+            if _ill_formed(handle) is None and not _is_reserved(handle, patterns):
+                yield handle
+
+
+def _base(typed: str) -> str:
     plain = unicodedata.normalize("NFKD", typed[: 4 * MAX_CHARS].replace("ß", "ss"))
     letters = "".join(char for char in plain if not unicodedata.combining(char))
-    base = _OTHER.sub("_", letters).strip("_").lower()
+    return _OTHER.sub("_", letters).strip("_").lower()
+
+
+def _instead(typed: str, patterns: tuple[str, ...]) -> str | None:
+    """A handle near to what was typed that would pass, or None."""
+    base = _base(typed)
     if not base:
         return None
     for candidate in (base[:MAX_CHARS], f"{base[: MAX_CHARS - 2]}_1", f"n_{base[: MAX_CHARS - 2]}"):

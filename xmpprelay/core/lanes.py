@@ -14,15 +14,16 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 from typing import Final
 
 from xmpprelay.core.graph import Graph
-from xmpprelay.core.model import OWN_LANE, Post
+from xmpprelay.core.model import CHANGES, OWN_LANE, Post
 from xmpprelay.core.recipients import Batch
+from xmpprelay.core.routing import Audience
 
 WINDOW: Final = 100
 """Stanzas in a window; 50 and 500 measured within 5 % of it."""
@@ -32,6 +33,9 @@ WINDOWS: Final = 2
 
 FIRST_REMOTE_WINDOW: Final = 5
 """A remote lane opens with one so small: each stanza to a dead domain comes back with an error."""
+
+_COUNTED: Final = 200
+"""Candidates of a post who are looked at one by one to estimate what waits."""
 
 DONE: Final = -1
 """The fill position of a post that has passed everybody in the lane."""
@@ -65,7 +69,23 @@ class OpenPost:
 
     post: Post
     before: OpenPost | None  # the author's post before it, if that was open when this one came
+    audience: Audience
+    upto: int | None = None  # of a change: how far the post had come that it changes
     position: int = 0
+
+    def allowed(self) -> tuple[int, ...]:
+        """Whom it goes to as things are now, ascending."""
+        return self._reached(self.audience.allowed())
+
+    def people(self) -> tuple[int, ...]:
+        """Whom it may concern, ascending."""
+        return self._reached(self.audience.people)
+
+    def _reached(self, people: tuple[int, ...]) -> tuple[int, ...]:
+        if self.upto is None:
+            return people
+        named = self.post.mentions  # of an edit: who was not named before
+        return tuple(p for p in people if p <= self.upto or p in named)
 
     def bound(self) -> int | None:
         """How far it may go: not past an earlier open post of its author; None: no bound."""
@@ -96,6 +116,7 @@ class Lane:
     down: bool = False  # the breaker is open
     failures: int = 0
     resetting: int = 0  # how often what was under way was written off, and it is not stored yet
+    confirmed: int = 0  # stanzas settled since the start
 
     @property
     def remote(self) -> bool:
@@ -115,10 +136,23 @@ class Lane:
         """It has confirmed a window that was asked for: the next may be twice as large."""
         self.size, self.proved = min(self.limit, self.size * 2), True
 
-    def take_up(self, post: Post) -> None:
-        """Open a post; posts come in ascending number."""
-        opened = OpenPost(post, before=self.newest.get(post.author))
+    def take_up(self, graph: Graph, post: Post) -> None:
+        """Open a post; posts come in ascending number.
+
+        A change of a post goes no further than that post has been: beyond, it comes as it is now.
+        """
+        opened = OpenPost(post, self.newest.get(post.author), Audience(graph, post, self.name))
+        if post.kind in CHANGES and post.original is not None:
+            changed = self.open.get(post.original.number)
+            opened.upto = None if changed is None else changed.position
         self.open[post.number] = self.newest[post.author] = opened
+
+    def revise(self, graph: Graph, post: Post) -> None:
+        """A post is not any more as it was: whoever has yet to get it gets it as it is now."""
+        opened = self.open.get(post.number)
+        if opened is not None:
+            opened.post = post
+            opened.audience = Audience(graph, post, self.name)
 
     def finish(self, number: int) -> None:
         """Close a post: it has passed everybody."""
@@ -149,10 +183,24 @@ class Lane:
             len(window.items) for window in self.windows if window.state is not WindowState.STORING
         )
 
-    def ahead(self, graph: Graph, people: Collection[int]) -> Iterator[tuple[int, int]]:
+    def waiting(self) -> int:
+        """About how many live deliveries its open posts still need.
+
+        Who is there is counted among the next few hundred of each post, and taken for the rest.
+        """
+        waiting = 0
+        for opened in self.open.values():
+            people = opened.audience.people
+            left = len(people) - bisect_right(people, opened.position)
+            some = people[len(people) - left :][:_COUNTED]
+            if some:
+                waiting += left * len(self.live.intersection(some)) // len(some)
+        return waiting
+
+    def ahead(self, people: Collection[int]) -> Iterator[tuple[int, int]]:
         """Each (person, number) of an open post that has yet to reach one of these people."""
         for number, opened in self.open.items():
-            candidates = graph.candidates(opened.post.author, self.name)
+            candidates = opened.people()
             start = bisect_right(candidates, opened.position)
             if len(people) == 1:  # one person leaves: no need to walk the others
                 (person,) = people
@@ -164,9 +212,7 @@ class Lane:
                     if candidates[index] in people:
                         yield candidates[index], number
 
-    def fill(
-        self, graph: Graph, allows: Callable[[Post, int], bool], room: int
-    ) -> list[tuple[int, Post]]:
+    def fill(self, room: int) -> list[tuple[int, Post]]:
         """Up to `room` live deliveries from all open posts, merged follower by follower.
 
         Each open post has a fair slice, in turn, so that a post to three people never waits for one
@@ -183,7 +229,7 @@ class Lane:
                 share = min(slice_, room - len(items))
                 if share == 0:
                     break
-                moved |= self._serve(graph, self.open[number], allows, share, items)
+                moved |= self._serve(self.open[number], share, items)
                 self.turn = number
         items.sort(key=lambda item: (item[0], item[1].number))
         return items
@@ -193,30 +239,23 @@ class Lane:
         at = bisect_right(numbers, self.turn)
         return numbers[at:] + numbers[:at]
 
-    def _serve(
-        self,
-        graph: Graph,
-        opened: OpenPost,
-        allows: Callable[[Post, int], bool],
-        share: int,
-        items: list[tuple[int, Post]],
-    ) -> bool:
+    def _serve(self, opened: OpenPost, share: int, items: list[tuple[int, Post]]) -> bool:
         """Walk one post on by at most `share` deliveries; whether its position has changed."""
         post, live = opened.post, self.live
-        candidates = graph.candidates(post.author, self.name)
-        start = index = bisect_right(candidates, opened.position)
+        people = opened.allowed()
+        start = index = bisect_right(people, opened.position)
         bound = opened.bound()
-        end = len(candidates) if bound is None else bisect_right(candidates, bound)
+        end = len(people) if bound is None else bisect_right(people, bound)
         while index < end and share:
-            person = candidates[index]
+            person = people[index]
             index += 1
-            if person in live and allows(post, person):
+            if person in live:
                 items.append((person, post))
                 share -= 1
-        if index == len(candidates) and bound is None:
+        if index == len(people) and bound is None:
             self.finish(post.number)
             return True
         if index == start:
             return False
-        opened.position = self.through[post.number] = candidates[index - 1]
+        opened.position = self.through[post.number] = people[index - 1]
         return True

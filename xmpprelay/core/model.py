@@ -13,6 +13,19 @@ OWN_LANE: Final = ""
 """The lane of all of the server's own domains together; a remote lane is named by its domain."""
 
 
+class Kind(StrEnum):
+    """What an entry of the journal is. Each has a number of its own and goes the same way."""
+
+    POST = "post"  # a post, a reply, a mention: told apart by whom it is addressed to
+    DIRECT = "direct"  # for its one target alone (S4)
+    BOOST = "boost"  # somebody else's post, shown to the booster's followers (S8.1)
+    EDIT = "edit"  # the new text of a post, for those who were sent it (S9.1)
+    DELETE = "delete"  # a post is taken back, from those who were sent it (S9.2)
+
+
+CHANGES: Final = frozenset({Kind.EDIT, Kind.DELETE})
+
+
 class Mode(StrEnum):
     """How a follower gets the posts of one author (S1.2)."""
 
@@ -47,17 +60,58 @@ class Draft:
     lang: str | None  # xml:lang of the stanza, if it is a language tag
     origin: str | None  # the sender's <origin-id/> (XEP-0359): dedupe for as long as the post lives
     stanza_id: str | None  # the stanza's own id: dedupe for ten minutes, together with the text
+    relay_only: bool = False  # typed with `~`: never inserted into the primary
+    forced: bool = False  # typed with a mark in front: never a reply, whatever it looks like
+    replies_to: str | None = None  # the message that it answers (XEP-0461), by the id it has there
 
 
 @dataclass(frozen=True, slots=True)
 class Post:
-    """A post in the journal."""
+    """An entry of the journal: a post, a message to one person, a boost, a change of a post.
+
+    `original` is the post that a boost shows or that a change changes, as it is now. What depends
+    on the time at which an entry was accepted is written down in it, so that who gets it can be
+    said at any later time without a clock.
+    """
 
     number: int  # the public order, given in commit order; in base32 the short id (core/text.py)
     author: int  # person id
-    text: str  # as posted
+    text: str  # as it is now; a deleted post has none
     lang: str | None
     created: datetime  # aware, UTC: when the relay accepted it
+    kind: Kind = Kind.POST
+    targets: tuple[int, ...] = ()
+    # person ids: of a direct message the one it is for; of a reply first the one it answers (S2.2),
+    # then everybody else in its leading run
+    mentions: tuple[int, ...] = ()  # person ids named elsewhere in the text, ascending
+    parent: int | None = None  # the number of the post that it replies to
+    original: "Post | None" = None
+    boosted_before: tuple[int, ...] = ()  # who boosted `original` in the 24 h before (S8.1)
+    edits: int = 0  # how often it was edited; of an edit: which one it is, from 1
+    deleted: bool = False
+    relay_only: bool = False
+    new_author: bool = False  # its author had his handle for less than a day (S2.3)
+    nth_hour: int = 0  # how many of its author's posts the same clock hour had before it (S10.3)
+    nth_day: int = 0  # and the same day (UTC)
+    surplus: bool = False  # for a digest, unless a follower chooses otherwise (S10.3, S10.4)
+    root: int | None = None  # of a reply: the number of the post with which its thread began
+
+    @property
+    def addressed(self) -> tuple[int, ...]:
+        """Everybody whom it names: who gets it without following."""
+        return self.targets + self.mentions
+
+    @property
+    def concerns(self) -> tuple[int, ...]:
+        """Whom it may concern without their following: of a change also whom the post named."""
+        if self.kind in CHANGES and self.original is not None:
+            return self.addressed + self.original.addressed
+        return self.addressed
+
+    @property
+    def content(self) -> "Post":
+        """The post whose text it shows: a boost's original, else itself."""
+        return self.original if self.kind is Kind.BOOST and self.original is not None else self
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +120,8 @@ class Appended:
 
     post: Post
     duplicate: bool  # True: a resend; `post` is the one made the first time
+    standings: tuple["Standing", ...] = ()  # of the people whom it is addressed to
+    further: tuple[Post, ...] = ()  # with a deletion: those of the post's boosts, ascending
 
 
 @dataclass(frozen=True, slots=True)

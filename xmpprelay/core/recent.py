@@ -5,13 +5,17 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from itertools import islice
 from typing import Final
 
-from xmpprelay.core.model import Post
+from xmpprelay.core.model import CHANGES, Kind, Post
 
 RECENT: Final = 4096
 """Posts kept; at a kilobyte each a few megabytes, and hours of most relays' traffic."""
+
+_SHOWING: Final = frozenset({Kind.BOOST, Kind.EDIT})
+"""What shows another post: that it is deleted counts for it, too."""
 
 
 class Recent:
@@ -26,6 +30,8 @@ class Recent:
         self._keep = keep
         self._posts: dict[int, Post] = {}
         self._numbers: deque[int] = deque()
+        self._shown_by: dict[int, list[int]] = {}  # number -> its boosts and edits, ascending
+        self._changes: dict[tuple[int, int | None], int] = {}  # see `change_of`
         self.next_number = 1
         self.complete_from = 1
 
@@ -40,16 +46,49 @@ class Recent:
         """Take up the next post, and let the oldest go."""
         self._posts[post.number] = post
         self._numbers.append(post.number)
+        if post.kind in _SHOWING and post.original is not None:
+            self._shown_by.setdefault(post.original.number, []).append(post.number)
+        if (change := _changes(post)) is not None:
+            self._changes[change] = post.number
         self.next_number = post.number + 1
         while len(self._numbers) > self._keep and not self._still_open(self._numbers[0]):
-            del self._posts[self._numbers.popleft()]
+            self._forget(self._posts.pop(self._numbers.popleft()))
             self.complete_from = self._numbers[0]
+
+    def _forget(self, post: Post) -> None:
+        if post.kind in _SHOWING and post.original is not None:
+            showing = self._shown_by[post.original.number]
+            showing.remove(post.number)
+            if not showing:
+                del self._shown_by[post.original.number]
+        if (change := _changes(post)) is not None:
+            self._changes.pop(change, None)
+
+    def revise(self, post: Post) -> list[Post]:
+        """A post is not any more as it was; gives what shows it, as that is now, itself first."""
+        showing = (self._posts[number] for number in self._shown_by.get(post.number, ()))
+        revised = [post, *(replace(each, original=post) for each in showing)]
+        for each in revised:
+            if each.number in self._posts:
+                self._posts[each.number] = each
+        return revised
 
     def get(self, number: int) -> Post | None:
         """The post with that number, or None when it is not in memory."""
         return self._posts.get(number)
 
+    def change_of(self, number: int, edit: int | None) -> int | None:
+        """The entry of a post's edit, from 1, or of its deletion (None); None: not in memory."""
+        return self._changes.get((number, edit))
+
     def numbers(self, first: int, last: int) -> Iterable[int]:
         """The numbers in memory from `first` to `last`, both included, ascending."""
         numbers = self._numbers
         return islice(numbers, bisect_left(numbers, first), bisect_right(numbers, last))
+
+
+def _changes(post: Post) -> tuple[int, int | None] | None:
+    """Which post an entry changes, and which edit of it that is; None: it is no change."""
+    if post.kind not in CHANGES or post.original is None:
+        return None
+    return post.original.number, post.edits if post.kind is Kind.EDIT else None

@@ -96,12 +96,19 @@ class Catch:
     """A return under way."""
 
     planned: bool  # the newest are chosen, or all are wanted: from here on everything is sent
+    away_from: int  # his standing when it began, and
+    missed: frozenset[int]  # which tells whether he had a post that is changed now
     held: dict[int, Post] = field(default_factory=dict)  # read from the journal
     upto: int = 0  # what was read is all that he lacks from his `away_from` up to this number
     sought: frozenset[int] = frozenset()  # those of his `missed` that were read
     older: tuple[tuple[int, int], ...] = ()  # (number, author) of posts that were read over
+    personal: set[int] = field(default_factory=set)  # of `held`: what comes in any case
     rest: Rest | None = None  # takes the place of his last rest when the first batch is settled
     note: dict[int, int] = field(default_factory=dict)  # of that rest: author -> posts
+
+    def began_without(self, number: int) -> bool:
+        """Whether he lacked an entry when this return began."""
+        return number >= self.away_from or number in self.missed
 
 
 @dataclass(slots=True)
@@ -171,6 +178,19 @@ class Recipient:
             day=self.day,
             used=self.used,
         )
+
+    def lacks(self, number: int) -> bool:
+        """Whether an entry waits for his return, as far as he may have it."""
+        return number in self.missed or (self.away_from is not None and number >= self.away_from)
+
+    def left_to_more(self, number: int) -> bool:
+        """Whether a number lies in what his last return left to `more`."""
+        return self.rest is not None and self.rest.first <= number <= self.rest.last
+
+    def returns(self, *, planned: bool, next_number: int) -> Catch:
+        """A return that begins now."""
+        away_from = next_number if self.away_from is None else self.away_from
+        return Catch(planned, away_from, frozenset(self.missed))
 
     @property
     def online(self) -> bool:

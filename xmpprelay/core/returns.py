@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from xmpprelay.core.graph import Graph
-from xmpprelay.core.model import Post, Rest
+from xmpprelay.core.model import CHANGES, Post, Rest
 from xmpprelay.core.recent import Recent
 from xmpprelay.core.recipients import Batch, Catch, Recipient
-from xmpprelay.core.routing import decide
+from xmpprelay.core.routing import PERSONAL, decide
 from xmpprelay.core.work import Held, Read
 
 
@@ -58,9 +58,9 @@ def look(
     if not catch.planned and not complete:  # what is left to `more` is said of the whole
         return ReadOn(_read(recent, recipient, catch))
     lane = recipient.lane
-    lacked = _lacked(graph, recent, recipient, catch, upto)
+    lacked, personal = _lacked(graph, recent, recipient, catch, upto)
     ready = [post for post in lacked if lane.passed(post.number, recipient.id)]
-    skipped = _plan(recent, recipient, catch, ready, now)
+    skipped = _plan(recent, recipient, catch, ready, personal, now)
     ready = [post for post in ready if post.number not in skipped]
     if not ready and not skipped:
         return Nothing() if complete else ReadOn(_read(recent, recipient, catch))
@@ -70,12 +70,9 @@ def look(
             return Exhausted()
     chosen = tuple(ready[:room])
     highest = max(*skipped, *(post.number for post in chosen), 0, 0)
-    noted = tuple(
-        post.number
-        for post in lacked
-        if post.number < highest and not lane.passed(post.number, recipient.id)
-    )
     sent = tuple(post.number for post in chosen)
+    settled = skipped.union(sent)
+    noted = tuple(n for n in (post.number for post in lacked) if n < highest and n not in settled)
     batch = Batch(recipient.id, sent, skipped, highest, noted, catch.rest, catch.note)
     return Found(batch, chosen)
 
@@ -86,8 +83,10 @@ def take_held(recent: Recent, recipient: Recipient, catch: Catch, read: Read, he
     posts = {n: p for n, p in catch.held.items() if n >= away_from or n in recipient.missed}
     posts.update((post.number, post) for post in held.posts)
     older = [*catch.older, *held.older]
+    catch.personal |= held.personal
     if not catch.planned:
-        surplus = sorted(posts)[: max(0, len(posts) - read.limit)]
+        timeline = sorted(posts.keys() - catch.personal)
+        surplus = timeline[: max(0, len(timeline) - read.limit)]
         older += [(number, posts.pop(number).author) for number in surplus]
     catch.held = posts
     catch.older = tuple(older)
@@ -115,18 +114,43 @@ def _known_upto(recent: Recent, recipient: Recipient, catch: Catch) -> int:
 
 def _lacked(
     graph: Graph, recent: Recent, recipient: Recipient, catch: Catch, upto: int
-) -> list[Post]:
-    """What he lacks and may have now, up to a number, ascending."""
+) -> tuple[list[Post], frozenset[int]]:
+    """What he lacks and may have now, up to a number, ascending; and what of it is personal.
+
+    The change of a post that he had not is nothing to him: that comes as it is now.
+    """
     away_from = _away_from(recent, recipient)
     numbers = {n for n in catch.held if away_from <= n <= upto}
     numbers.update(recent.numbers(away_from, upto))
     numbers.update(n for n in recipient.missed if n <= upto)
-    posts = (recent.get(n) or catch.held.get(n) for n in sorted(numbers))
-    return [p for p in posts if p is not None and decide(graph, p, recipient.id).yes]
+    found: list[Post] = []
+    personal: set[int] = set()
+    for number in sorted(numbers):
+        post = recent.get(number) or catch.held.get(number)
+        if post is None or _of_what_he_lacks(post, recipient, catch):
+            continue
+        decision = decide(graph, post, recipient.id)
+        if decision.yes:
+            found.append(post)
+            if decision.why in PERSONAL:
+                personal.add(number)
+    return found, frozenset(personal)
+
+
+def _of_what_he_lacks(change: Post, recipient: Recipient, catch: Catch) -> bool:
+    if change.kind not in CHANGES or change.original is None or recipient.id in change.mentions:
+        return False
+    number = change.original.number
+    return catch.began_without(number) or recipient.left_to_more(number)
 
 
 def _plan(
-    recent: Recent, recipient: Recipient, catch: Catch, ready: list[Post], now: datetime
+    recent: Recent,
+    recipient: Recipient,
+    catch: Catch,
+    ready: list[Post],
+    personal: frozenset[int],
+    now: datetime,
 ) -> frozenset[int]:
     """At the first look of a longer absence: what is left to `more` (S11.2)."""
     if catch.planned:
@@ -135,10 +159,12 @@ def _plan(
     # Of what was read over only the number is known: from here on memory speaks for what it has.
     catch.upto = min(catch.upto, recent.complete_from - 1)
     newest = recipient.catchup
+    timeline = [post for post in ready if post.number not in personal]
     if recipient.blind():
-        newest = min(newest, recipient.allowance(now))
+        of_today = recipient.allowance(now) - (len(ready) - len(timeline))
+        newest = max(0, min(newest, of_today))
     left = {n: author for n, author in catch.older if n < recent.complete_from}
-    left.update((post.number, post.author) for post in ready[: max(0, len(ready) - newest)])
+    left.update((post.number, post.author) for post in timeline[: max(0, len(timeline) - newest)])
     if not left:
         return frozenset()
     for author in left.values():

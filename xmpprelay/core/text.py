@@ -89,6 +89,27 @@ def parse_message_id(text: str) -> tuple[int, str] | None:
     return number, found[2]
 
 
+_CHANGE: Final = re.compile(r"(?:\.e([1-9][0-9]{0,3})|\.d)")
+
+
+def change_id(number: int, epoch: str, edit: int | None) -> str:
+    """The message id of a post's edit, from 1, or of its deletion (None). S9.1"""
+    return message_id(number, epoch) + (".d" if edit is None else f".e{edit}")
+
+
+def parse_change_id(text: str) -> tuple[int, str, int | None] | None:
+    """The post's number, the epoch and which edit it is (None: the deletion), or None.
+
+    As strict as `parse_message_id`.
+    """
+    name, dot, _ = text.rpartition(".")
+    found = _CHANGE.fullmatch(text[len(name) :]) if dot else None
+    post = None if found is None else parse_message_id(name)
+    if found is None or post is None:
+        return None
+    return *post, None if found[1] is None else int(found[1])
+
+
 # --- Cleaning ------------------------------------------------------------------------------------
 
 _LINE_BREAKS: Final = re.compile("\r\n|[\r\v\f\x85\u2028\u2029]")

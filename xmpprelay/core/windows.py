@@ -13,9 +13,8 @@ from xmpprelay.core.attendance import Attendance
 from xmpprelay.core.board import Board
 from xmpprelay.core.catching import Catching
 from xmpprelay.core.lanes import WINDOWS, Lane, Window, WindowState
-from xmpprelay.core.model import OWN_LANE, Grant, Post
-from xmpprelay.core.recipients import State
-from xmpprelay.core.routing import decide
+from xmpprelay.core.model import CHANGES, OWN_LANE, Grant, Post
+from xmpprelay.core.recipients import Recipient, State
 from xmpprelay.core.work import AllowanceUsed, Ask, AskLater, Write
 
 
@@ -85,12 +84,13 @@ class Windows:
             self._board.work.append(AskLater(window.id, lane.name))
 
     def _fill_live(self, lane: Lane, window: Window, space: int, now: datetime) -> None:
-        graph = self._board.graph
-        items = lane.fill(graph, lambda post, person: decide(graph, post, person).yes, space)
+        items = lane.fill(space)
         written: list[tuple[int, Post]] = []
         over: dict[int, set[int]] = {}  # blind people whose allowance is used up -> not written
         for person, post in items:
             recipient = self._board.recipients[person]
+            if post.kind in CHANGES and _never_had(recipient, post):
+                continue
             if recipient.grant is not Grant.GRANTED and recipient.blind():
                 if person in over or not recipient.allowance(now):
                     over.setdefault(person, set()).add(post.number)
@@ -140,6 +140,7 @@ class Windows:
             if window.state is not WindowState.CONFIRMED:
                 break
             window.state = WindowState.STORING
+            lane.confirmed += len(window.items)
             self._board.moved(lane, window.through)
             for person, number in window.items:
                 self._settle_item(window, person, number)
@@ -156,6 +157,14 @@ class Windows:
             self._board.changed(recipient)  # the day's count
         if recipient.state is State.CATCHING:
             recipient.lane.due[person] = None
+
+
+def _never_had(recipient: Recipient, change: Post) -> bool:
+    """Whether the post that is changed was not sent to him: it comes, if at all, as it is now."""
+    if change.original is None or recipient.id in change.mentions:
+        return False
+    number = change.original.number
+    return recipient.lacks(number) or recipient.left_to_more(number)
 
 
 def _slot(lane: Lane) -> bool:

@@ -126,3 +126,4 @@ class Held:
     posts: tuple[Post, ...]  # ascending
     upto: int
     older: tuple[tuple[int, int], ...] = ()  # ascending (number, author) of those read over
+    personal: frozenset[int] = frozenset()  # those of `posts` that come in any case (S11.2)

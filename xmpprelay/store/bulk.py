@@ -11,6 +11,7 @@ from typing import Final
 
 from xmpprelay.core.model import Person
 from xmpprelay.store.operations import (
+    Asked,
     Followed,
     FollowRow,
     HandleRow,
@@ -60,6 +61,6 @@ def _import_chunk(tx: Transaction, chunk: Sequence[ImportedPerson]) -> tuple[Per
 @operation(grows=True)
 def import_follows(
     tx: Transaction, rows: Sequence[Sequence[FollowRow]]
-) -> list[tuple[Followed, ...]]:
+) -> list[tuple[Followed | Asked, ...]]:
     """Do what `add_follow` does for all follows of a chunk."""
     return [tuple(add_follow(tx, chunk)) for chunk in rows]

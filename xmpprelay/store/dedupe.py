@@ -18,7 +18,7 @@ from sqlalchemy import CompoundSelect, Connection, and_, bindparam, select, unio
 
 from xmpprelay.core.model import Post
 from xmpprelay.store.dialect import pairs, pairs_value
-from xmpprelay.store.rows import POST
+from xmpprelay.store.rows import POST, post_values, posts_of
 from xmpprelay.store.schema import post
 
 WEAK_SPAN: Final = timedelta(minutes=10)
@@ -44,14 +44,11 @@ def key_of(author: int, text: str, origin: str | None, stanza_id: str | None) ->
     return None
 
 
-def post_row(new: Post, key: Key | None) -> dict[str, Any]:
-    """Give the row of a post with its key."""
+def post_row(new: Post, key: Key | None, stanza_id: str | None) -> dict[str, Any]:
+    """Give the row of a post with its key, and the id of the message that made it."""
     return {
-        "number": new.number,
-        "author": new.author,
-        "text": new.text,
-        "lang": new.lang,
-        "created": new.created,
+        **post_values(new),
+        "stanza": stanza_id,
         "origin": None if key is None else key.origin,
         "weak": None if key is None else key.weak,
     }
@@ -73,7 +70,10 @@ def posts_by_key(conn: Connection, keys: Sequence[Key], now: datetime) -> dict[K
     )
     # Of several posts with one weak key, outside each other's span, the newest counts.
     rows = sorted(found, key=lambda row: row.number)
-    return {Key(row.author, row.origin, row.weak): Post(*row[: len(POST)]) for row in rows}
+    posts = posts_of(conn, rows)
+    return {
+        Key(row.author, row.origin, row.weak): post for row, post in zip(rows, posts, strict=True)
+    }
 
 
 def _same_posts() -> CompoundSelect[Any]:

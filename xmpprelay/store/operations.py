@@ -11,88 +11,47 @@ tried, so that cursors, settings and endings go on.
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from datetime import timedelta
+from typing import Any, Final
 
 from sqlalchemy import (
-    Select,
+    CompoundSelect,
     and_,
     bindparam,
     delete,
     insert,
     or_,
     select,
+    union,
     update,
 )
 
-from xmpprelay.core.model import (
-    Appended,
-    DeliveryRows,
-    Follow,
-    Mode,
-    Person,
-    Post,
-    Standing,
-)
+from xmpprelay.core.model import DeliveryRows, Follow, Kind, Mode, Person, Standing
 from xmpprelay.errors import HandleTaken, Refused, TooMany
-from xmpprelay.store.dedupe import key_of, post_row, posts_by_key
 from xmpprelay.store.dialect import upsert
+from xmpprelay.store.gate import Gate, forget_request
 from xmpprelay.store.rows import (
     FOLLOW,
     PERSON,
     STANDING,
     WITH_HANDLE,
     follow_of,
-    missed_text,
+    ids_text,
     people_of,
     standing_of,
     standing_row,
 )
-from xmpprelay.store.schema import fanout, follow, handle, person, post, setting, standing
+from xmpprelay.store.schema import (
+    addressed,
+    fanout,
+    follow,
+    handle,
+    person,
+    post,
+    setting,
+    standing,
+)
 from xmpprelay.store.writer import Transaction, operation
-
-# --- posts ---------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class PostRow:
-    """A post to be made, unless it is there already."""
-
-    author: int  # person id
-    text: str
-    lang: str | None = None
-    origin: str | None = None  # <origin-id/>: makes the post the same for as long as it lives
-    stanza_id: str | None = None  # without an origin: for ten minutes, and with the same text
-    lanes: Callable[[], Sequence[str]] = tuple
-    # Gives the lanes in which somebody may have to get it. Asked when the post gets its number, so
-    # that what was committed while the row waited counts.
-
-
-@operation(grows=True)
-def append_post(tx: Transaction, rows: Sequence[PostRow]) -> list[Appended]:
-    """Make posts, each once: a resend gives the post that was made the first time.
-
-    A duplicate takes no number and opens no fan-out. A row with neither id is always a new post.
-    """
-    keys = [key_of(row.author, row.text, row.origin, row.stanza_id) for row in rows]
-    made = posts_by_key(tx.conn, [key for key in keys if key is not None], tx.now)
-    results, posts, cursors = [], [], []
-    for row, key in zip(rows, keys, strict=True):
-        there = None if key is None else made.get(key)
-        if there is not None:
-            results.append(Appended(there, duplicate=True))
-            continue
-        new = Post(tx.numbers.take(1), row.author, row.text, row.lang, tx.now)
-        if key is not None:
-            made[key] = new
-        results.append(Appended(new, duplicate=False))
-        posts.append(post_row(new, key))
-        cursors += [{"number": new.number, "lane": lane, "position": 0} for lane in row.lanes()]
-    if posts:
-        tx.conn.execute(insert(post), posts)
-    if cursors:
-        tx.conn.execute(insert(fanout), cursors)
-    return results
-
 
 # --- people --------------------------------------------------------------------------------------
 
@@ -120,10 +79,25 @@ def take_handle(tx: Transaction, rows: Sequence[HandleRow]) -> list[Person]:
     Raises HandleTaken where somebody else has or had the handle, or one that looks the same;
     Refused for somebody who has another handle.
     """
+    forget_retired(tx)
     give_handles(tx, rows)
     asked = select(*PERSON).select_from(WITH_HANDLE).where(person.c.id.in_(_ids(rows)))
     people = {each.id: each for each in people_of(tx.conn.execute(asked))}
     return [people[row.person] for row in rows]
+
+
+ANSWERED_FOR: Final = timedelta(days=90)
+"""So long an old handle tells the new one (S12.2)."""
+
+RETIRED_FOR: Final = timedelta(days=365)
+"""And after that, or if its owner has left, it is nobody's for so long."""
+
+
+def forget_retired(tx: Transaction) -> None:
+    """Set free the handles that were nobody's for long enough (S12.2)."""
+    left = and_(handle.c.successor.is_(None), handle.c.retired < tx.now - RETIRED_FOR)
+    changed = handle.c.retired < tx.now - ANSWERED_FOR - RETIRED_FOR
+    tx.conn.execute(delete(handle).where(handle.c.person.is_(None), or_(left, changed)))
 
 
 def give_handles(tx: Transaction, rows: Sequence[HandleRow]) -> None:
@@ -146,7 +120,7 @@ def give_handles(tx: Transaction, rows: Sequence[HandleRow]) -> None:
             continue
         if row.person in own:
             old = own[row.person]
-            raise Refused(f"@{row.handle} is not for @{old}: a handle cannot be changed yet.")
+            raise Refused(f"You are @{old} already; `:join {row.handle}` changes that.")
         if row.handle in taken:
             raise HandleTaken(f"@{row.handle} is taken: choose another handle.")
         if row.skeleton in similar:
@@ -195,6 +169,7 @@ class FollowRow:
     author: int  # person id
     mode: Mode | None = None  # None: an old follow keeps its mode, a new one is in home mode
     limit: int | None = 2000  # how many people one may follow; None: no limit
+    approved: bool = False  # a protected author has agreed, or the operator imports it
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,8 +181,17 @@ class Followed:
     new: bool  # False: there was this follow before; at most its mode has changed
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """It has to wait: the author is protected (S5.2), or the two are cut off (S6.1)."""
+
+    follower: int  # person id
+    author: int  # person id
+    new: bool  # True: the author is to be told, of the first time only
+
+
 @operation(grows=True)
-def add_follow(tx: Transaction, rows: Sequence[FollowRow]) -> list[Followed]:
+def add_follow(tx: Transaction, rows: Sequence[FollowRow]) -> list[Followed | Asked]:
     """Let people follow, from the next post on; one follow a pair, whatever is asked again.
 
     A follower who has no standing gets one: away from the next post on, until he is seen. An
@@ -215,24 +199,43 @@ def add_follow(tx: Transaction, rows: Sequence[FollowRow]) -> list[Followed]:
     """
     followers = list({row.follower for row in rows})
     follows, counts = _follows_of(tx, followers)
-    standings = _standings_for(tx, followers)
+    gate = Gate(tx, [(row.follower, row.author) for row in rows])
     changed: dict[tuple[int, int], Follow] = {}
-    results = []
+    outcomes: list[tuple[Follow, bool] | Asked] = []
     for row in rows:
         key = (row.follower, row.author)
         old = follows.get(key)
-        if old is None and row.limit is not None and counts[row.follower] >= row.limit:
+        held = counts[row.follower] + gate.waiting(row.follower)
+        if old is None and row.limit is not None and held >= row.limit:
             raise TooMany(f"You follow {row.limit} people, the most there can be: unfollow one.")
+        if old is None and gate.closed(*key, approved=row.approved):
+            outcomes.append(Asked(*key, new=gate.ask(*key, row.mode)))
+            continue
         if old is None:
+            gate.followed(*key)
             counts[row.follower] += 1
             follows[key] = Follow(*key, row.mode or Mode.HOME, since=tx.numbers.next)
         elif row.mode is not None:
             follows[key] = replace(old, mode=row.mode)
         if follows[key] != old:
             changed[key] = follows[key]
-        results.append(Followed(follows[key], standings[row.follower], new=old is None))
+        outcomes.append((follows[key], old is None))
     upsert(tx.conn, follow, [_follow_row(each) for each in changed.values()])
-    return results
+    return _with_standings(tx, outcomes)
+
+
+def _with_standings(
+    tx: Transaction, outcomes: Sequence[tuple[Follow, bool] | Asked]
+) -> list[Followed | Asked]:
+    """Who follows has a standing; who waits needs none."""
+    people = {each[0].follower: None for each in outcomes if not isinstance(each, Asked)}
+    standings = standings_for(tx, list(people))
+    return [
+        each
+        if isinstance(each, Asked)
+        else Followed(each[0], standings[each[0].follower], new=each[1])
+        for each in outcomes
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +248,12 @@ class EndRow:
 
 @operation(grows=False)
 def end_follow(tx: Transaction, rows: Sequence[EndRow]) -> list[bool]:
-    """End follows, and tell of each whether there was one. Standings stay."""
+    """End follows, and tell of each whether there was one. Standings stay.
+
+    A request that waits is withdrawn with it, but not one that was denied: it holds its time.
+    """
+    for row in rows:
+        forget_request(tx, row.follower, row.author, shown=True)
     return [
         tx.conn.execute(
             delete(follow).where(follow.c.follower == row.follower, follow.c.author == row.author)
@@ -264,7 +272,7 @@ def _follows_of(
     return follows, Counter(follower for follower, _ in follows)
 
 
-def _standings_for(tx: Transaction, people: Sequence[int]) -> dict[int, Standing]:
+def standings_for(tx: Transaction, people: Sequence[int]) -> dict[int, Standing]:
     """Give these people's standings, and make those that are missing."""
     found = tx.conn.execute(select(*STANDING).where(standing.c.person.in_(people)))
     standings = {each.person: each for each in map(standing_of, found)}
@@ -322,36 +330,47 @@ def start(tx: Transaction, rows: Sequence[StartRow]) -> list[None]:
     open: what is missed comes with each one's return.
     """
     missed: dict[int, list[int]] = {}
-    for number, lane, who, jid in tx.conn.execute(_unconfirmed()):
+    for number, lane, who, jid in sorted(tx.conn.execute(_unconfirmed())):
         if rows[0].lane_of(jid) == lane:
             missed.setdefault(who, []).append(number)
     tx.conn.execute(
         update(standing)
         .where(standing.c.away_from.is_(None))
-        .values(away_from=tx.numbers.next, away_at=tx.now, missed=missed_text(()))
+        .values(away_from=tx.numbers.next, away_at=tx.now, missed=ids_text(()))
     )
     if missed:
         tx.conn.execute(
             update(standing)
             .where(standing.c.person == bindparam("who"))
             .values(missed=bindparam("numbers")),
-            [{"who": who, "numbers": missed_text(each)} for who, each in missed.items()],
+            [{"who": who, "numbers": ids_text(each)} for who, each in missed.items()],
         )
     tx.conn.execute(delete(fanout))
     return [None] * len(rows)
 
 
-def _unconfirmed() -> Select[Any]:
-    """Ask for (number, lane, person id, JID) of live followers beyond the cursor, in any lane."""
-    return (
+def _unconfirmed() -> CompoundSelect[Any]:
+    """Ask for (number, lane, person id, JID) of live people beyond the cursor, in any lane.
+
+    They are followers, and whom a post is addressed to.
+    """
+    followers = (
         select(fanout.c.number, fanout.c.lane, person.c.id, person.c.jid)
         .join_from(fanout, post, post.c.number == fanout.c.number)
         .join(follow, and_(follow.c.author == post.c.author, follow.c.since <= post.c.number))
         .join(standing, standing.c.person == follow.c.follower)
         .join(person, person.c.id == follow.c.follower)
         .where(standing.c.away_from.is_(None), follow.c.follower > fanout.c.position)
-        .order_by(fanout.c.number)
+        .where(post.c.kind != Kind.DIRECT.value)
     )
+    named = (
+        select(fanout.c.number, fanout.c.lane, person.c.id, person.c.jid)
+        .join_from(fanout, addressed, addressed.c.number == fanout.c.number)
+        .join(standing, standing.c.person == addressed.c.person)
+        .join(person, person.c.id == addressed.c.person)
+        .where(standing.c.away_from.is_(None), addressed.c.person > fanout.c.position)
+    )
+    return union(followers, named)
 
 
 # --- settings ------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Select, and_, func, select
 
-from xmpprelay.core.model import Cursor, Follow, Person, Post, Standing
+from xmpprelay.core.model import Cursor, Follow, Kind, Person, Post, Standing
 from xmpprelay.store.rows import (
     FOLLOW,
     PERSON,
@@ -29,7 +29,16 @@ from xmpprelay.store.rows import (
     posts_of,
     standing_of,
 )
-from xmpprelay.store.schema import fanout, follow, handle, person, post, setting, standing
+from xmpprelay.store.schema import (
+    addressed,
+    fanout,
+    follow,
+    handle,
+    person,
+    post,
+    setting,
+    standing,
+)
 
 PORTION: Final = 5000  # rows fetched at a time: some milliseconds of the loop's time
 
@@ -43,6 +52,7 @@ class Handle:
     person: int | None  # None: retired, nobody can take it
     since: datetime
     retired: datetime | None
+    successor: int | None = None  # of a retired one: the person who has another now (S12.2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +132,7 @@ def open_fanouts(conn: Connection) -> list[Cursor]:
 def recent_posts(conn: Connection, limit: int) -> list[Post]:
     """Give the newest posts, at most `limit`, in ascending order."""
     asked = select(*POST).order_by(post.c.number.desc()).limit(limit)
-    return posts_of(conn.execute(asked))[::-1]
+    return posts_of(conn, conn.execute(asked))[::-1]
 
 
 def posts(conn: Connection, numbers: Iterable[int]) -> list[Post]:
@@ -131,7 +141,7 @@ def posts(conn: Connection, numbers: Iterable[int]) -> list[Post]:
     found = []
     for first in range(0, len(wanted), PORTION):
         some = post.c.number.in_(wanted[first : first + PORTION])
-        found += posts_of(conn.execute(select(*POST).where(some).order_by(post.c.number)))
+        found += posts_of(conn, conn.execute(select(*POST).where(some).order_by(post.c.number)))
     return found
 
 
@@ -149,23 +159,32 @@ def candidates_for(
     *,
     newest: bool = False,
 ) -> list[Post]:
-    """Give the posts from `from_number` to `upto` that he follows the authors of, ascending.
+    """Give the posts from `from_number` to `upto` that may concern a person, ascending.
 
-    Only what came since he follows each author. At most `limit`: the oldest of them, or with
-    `newest` the newest. Whether he may have each of them is for the routing to say.
+    What came since he follows each author, and what is addressed to him. At most `limit`: the
+    oldest of them, or with `newest` the newest. Whether he may have each of them is for the routing
+    to say.
     """
     order = post.c.number.desc() if newest else post.c.number
-    asked = (
-        select(*POST)
+    span = post.c.number.between(from_number, upto)
+    followed = (
+        select(post.c.number)
         .join_from(
             follow, post, and_(post.c.author == follow.c.author, post.c.number >= follow.c.since)
         )
-        .where(follow.c.follower == follower, post.c.number.between(from_number, upto))
+        .where(follow.c.follower == follower, span, post.c.kind != Kind.DIRECT.value)
         .order_by(order)
         .limit(limit)
     )
-    found = posts_of(conn.execute(asked))
-    return found[::-1] if newest else found
+    named = (
+        select(addressed.c.number)
+        .where(addressed.c.person == follower, addressed.c.number.between(from_number, upto))
+        .order_by(addressed.c.number.desc() if newest else addressed.c.number)
+        .limit(limit)
+    )
+    numbers = set(conn.scalars(followed)).union(conn.scalars(named))
+    chosen = sorted(numbers)[-limit:] if newest else sorted(numbers)[:limit]
+    return posts(conn, chosen)
 
 
 # --- for the operator ----------------------------------------------------------------------------
@@ -188,7 +207,9 @@ def list_posts(conn: Connection, *, limit: int, before: int | None = None) -> li
     )
     if before is not None:
         asked = asked.where(post.c.number < before)
-    return [ListedPost(Post(*row[: len(POST)]), row.jid, row.handle) for row in conn.execute(asked)]
+    rows = list(conn.execute(asked))
+    found = posts_of(conn, rows)
+    return [ListedPost(each, row.jid, row.handle) for each, row in zip(found, rows, strict=True)]
 
 
 def counts(conn: Connection) -> Counts:

@@ -4,12 +4,12 @@ The only place that knows how a standing's lists are written down. No query live
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, TypeAlias
 
-from sqlalchemy import Row
+from sqlalchemy import Connection, Row, select
 
-from xmpprelay.core.model import Cursor, Follow, Grant, Mode, Person, Post, Rest, Standing
+from xmpprelay.core.model import Cursor, Follow, Grant, Kind, Mode, Person, Post, Rest, Standing
 from xmpprelay.store.schema import follow, person, post, standing
 from xmpprelay.store.schema import handle as handle_table
 
@@ -20,19 +20,99 @@ PERSON: Final = (person.c.id, person.c.jid, handle_table.c.handle)
 """Columns of a `Person`; to be joined by `WITH_HANDLE`."""
 WITH_HANDLE: Final = person.outerjoin(handle_table, handle_table.c.person == person.c.id)
 """Everybody, with the live handle if he has one."""
-POST: Final = (post.c.number, post.c.author, post.c.text, post.c.lang, post.c.created)
+POST: Final = (
+    post.c.number,
+    post.c.author,
+    post.c.text,
+    post.c.lang,
+    post.c.created,
+    post.c.kind,
+    post.c.targets,
+    post.c.mentions,
+    post.c.parent,
+    post.c.original,
+    post.c.boosted_before,
+    post.c.edits,
+    post.c.deleted,
+    post.c.relay_only,
+    post.c.new_author,
+    post.c.nth_hour,
+    post.c.nth_day,
+    post.c.surplus,
+    post.c.root,
+)
 """Columns of a `Post`."""
 FOLLOW: Final = (follow.c.follower, follow.c.author, follow.c.mode, follow.c.since)
 """Columns of a `Follow`."""
 STANDING: Final = tuple(standing.c)
 """Columns of a `Standing`."""
 
+_AT_ONCE: Final = 5000  # numbers in one question
+_KINDS: Final = {str(kind): kind for kind in Kind}
 _MODES: Final = {str(mode): mode for mode in Mode}  # four times as fast as Mode(text)
 
 
-def posts_of(rows: Iterable[AnyRow]) -> list[Post]:
-    """Give the posts of rows with the columns `POST`, in the same order."""
-    return [Post(*row) for row in rows]
+def post_of(row: AnyRow, originals: Mapping[int, Post]) -> Post:
+    """Give the post of a row that begins with the columns `POST`."""
+    number, author, text, lang, created, kind, targets, mentions, parent, original = row[:10]
+    return Post(
+        number,
+        author,
+        text,
+        lang,
+        created,
+        _KINDS[kind],
+        _ids(targets),
+        _ids(mentions),
+        parent,
+        None if original is None else originals.get(original),
+        _ids(row[10]),
+        *row[11:19],
+    )
+
+
+def posts_of(conn: Connection, rows: Iterable[AnyRow]) -> list[Post]:
+    """Give the posts of rows that begin with the columns `POST`, in the same order.
+
+    What they show or change is read, too.
+    """
+    found = list(rows)
+    wanted = sorted({row.original for row in found if row.original is not None})
+    originals: dict[int, Post] = {}
+    for first in range(0, len(wanted), _AT_ONCE):
+        some = post.c.number.in_(wanted[first : first + _AT_ONCE])
+        for each in posts_of(conn, conn.execute(select(*POST).where(some))):  # a boost's, too
+            originals[each.number] = each
+    return [post_of(row, originals) for row in found]
+
+
+def post_values(new: Post) -> dict[str, Any]:
+    """Give the row of a post, without what is known of its sender's message."""
+    return {
+        "number": new.number,
+        "author": new.author,
+        "text": new.text,
+        "lang": new.lang,
+        "created": new.created,
+        "kind": new.kind.value,
+        "targets": ids_text(new.targets),
+        "mentions": ids_text(new.mentions),
+        "parent": new.parent,
+        "original": None if new.original is None else new.original.number,
+        "boosted_before": ids_text(new.boosted_before),
+        "edits": new.edits,
+        "deleted": new.deleted,
+        "relay_only": new.relay_only,
+        "new_author": new.new_author,
+        "nth_hour": new.nth_hour,
+        "nth_day": new.nth_day,
+        "surplus": new.surplus,
+        "root": new.root,
+    }
+
+
+def _ids(text: str) -> tuple[int, ...]:
+    return () if text == "[]" else tuple(json.loads(text))
 
 
 def follow_of(row: AnyRow) -> Follow:
@@ -58,7 +138,7 @@ def standing_of(row: AnyRow) -> Standing:
         person=who,
         away_from=away_from,
         away_at=away_at,
-        missed=() if missed == "[]" else tuple(json.loads(missed)),
+        missed=_ids(missed),
         rest=None if rest is None else _rest_of(rest),
         grant=Grant(permission),
         day=day,
@@ -72,7 +152,7 @@ def standing_row(value: Standing) -> dict[str, Any]:
         "person": value.person,
         "away_from": value.away_from,
         "away_at": value.away_at,
-        "missed": missed_text(value.missed),
+        "missed": ids_text(value.missed),
         "rest": None if value.rest is None else _rest_text(value.rest),
         "permission": value.grant.value,
         "day": value.day,
@@ -80,8 +160,8 @@ def standing_row(value: Standing) -> dict[str, Any]:
     }
 
 
-def missed_text(numbers: Iterable[int]) -> str:
-    """Give the list of missed numbers as it is stored."""
+def ids_text(numbers: Iterable[int]) -> str:
+    """Give a list of numbers or ids as it is stored."""
     return json.dumps(list(numbers), separators=(",", ":"))
 
 

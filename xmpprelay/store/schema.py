@@ -13,6 +13,7 @@ from typing import Final
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     ForeignKey,
     Index,
@@ -22,6 +23,7 @@ from sqlalchemy import (
     Table,
     Text,
     TypeDecorator,
+    false,
 )
 from sqlalchemy.engine import Dialect
 
@@ -77,6 +79,7 @@ handle = Table(
     Column("person", Id, ForeignKey("person.id")),  # NULL: a tombstone; nobody inherits it
     Column("since", Moment, nullable=False),
     Column("retired", Moment),
+    Column("successor", Id),  # of a tombstone: the person who has another one now (S12.2)
 )
 Index("ix_handle_person", handle.c.person, unique=True)  # one live handle a person; NULLs differ
 
@@ -115,6 +118,21 @@ post = Table(
     Column("created", Moment, nullable=False),
     Column("origin", Text),  # the sender's <origin-id/>: dedupe as long as the post lives
     Column("weak", Text),  # stanza id and text: dedupe for ten minutes, where there is no origin
+    Column("stanza", Text),  # the client's own message id: corrections name it (S9.3)
+    Column("kind", Text, nullable=False, server_default="post"),  # model.Kind
+    Column("targets", Text, nullable=False, server_default="[]"),  # JSON: person ids, in order
+    Column("mentions", Text, nullable=False, server_default="[]"),  # JSON: person ids, ascending
+    Column("parent", Id),  # the number of the post that it replies to
+    Column("original", Id),  # the number of the post that it shows or changes
+    Column("boosted_before", Text, nullable=False, server_default="[]"),  # JSON: person ids
+    Column("edits", Integer, nullable=False, server_default="0"),
+    Column("deleted", Boolean, nullable=False, server_default=false()),
+    Column("relay_only", Boolean, nullable=False, server_default=false()),
+    Column("new_author", Boolean, nullable=False, server_default=false()),
+    Column("nth_hour", Integer, nullable=False, server_default="0"),
+    Column("nth_day", Integer, nullable=False, server_default="0"),
+    Column("surplus", Boolean, nullable=False, server_default=false()),
+    Column("root", Id),  # of a reply: the number of the post with which its thread began
 )
 Index("ix_post_author_number", post.c.author, post.c.number)
 Index(
@@ -131,6 +149,44 @@ Index(
     post.c.weak,
     sqlite_where=post.c.weak.is_not(None),
     postgresql_where=post.c.weak.is_not(None),
+)
+
+Index(
+    "ix_post_author_stanza",
+    post.c.author,
+    post.c.stanza,
+    sqlite_where=post.c.stanza.is_not(None),
+    postgresql_where=post.c.stanza.is_not(None),
+)
+Index(
+    "ix_post_original",
+    post.c.original,
+    sqlite_where=post.c.original.is_not(None),
+    postgresql_where=post.c.original.is_not(None),
+)
+Index(
+    "ix_post_parent",
+    post.c.parent,
+    sqlite_where=post.c.parent.is_not(None),
+    postgresql_where=post.c.parent.is_not(None),
+)
+
+Index(  # what is surplus of one author, for digests
+    "ix_post_surplus",
+    post.c.author,
+    post.c.number,
+    sqlite_where=post.c.surplus.is_(True),
+    postgresql_where=post.c.surplus.is_(True),
+)
+
+# Who gets a post without following its author, and who got one that is changed.
+addressed = Table(
+    "addressed",
+    metadata,
+    Column("person", Id, ForeignKey("person.id"), nullable=False),
+    Column("number", Id, ForeignKey("post.number"), nullable=False),
+    PrimaryKeyConstraint("person", "number"),
+    sqlite_with_rowid=False,
 )
 
 fanout = Table(
@@ -151,6 +207,123 @@ setting = Table(
     Column("value", Text, nullable=False),
     PrimaryKeyConstraint("person", "name"),
     sqlite_with_rowid=False,
+)
+
+# --- who keeps whom out (S6, S7), and who asks to follow (S5.2) ----------------------------------
+
+block = Table(
+    "block",
+    metadata,
+    Column("owner", Id, nullable=False),  # person id; 0: the operator
+    Column("target", Text, nullable=False),  # bare JID, domain, or *.domain
+    Column("created", Moment, nullable=False),
+    PrimaryKeyConstraint("owner", "target"),
+    sqlite_with_rowid=False,
+)
+
+mute = Table(
+    "mute",
+    metadata,
+    Column("person", Id, ForeignKey("person.id"), nullable=False),
+    Column("sort", Text, nullable=False),  # wishes.Sort
+    Column("value", Text, nullable=False),
+    Column("since", Moment, nullable=False),
+    Column("until", Moment),  # NULL: for good
+    Column("scope", Text, nullable=False, server_default=""),  # wishes.Scope
+    PrimaryKeyConstraint("person", "sort", "value", "since"),
+    sqlite_with_rowid=False,
+)
+
+request = Table(
+    "request",
+    metadata,
+    Column("author", Id, ForeignKey("person.id"), nullable=False),
+    Column("follower", Id, ForeignKey("person.id"), nullable=False),
+    Column("mode", Text, nullable=False),
+    Column("created", Moment, nullable=False),
+    Column("denied", Boolean, nullable=False, server_default=false()),
+    PrimaryKeyConstraint("author", "follower"),
+    Index("ix_request_follower", "follower"),
+    sqlite_with_rowid=False,
+)
+
+# --- what each wants to see less of (S10) --------------------------------------------------------
+
+member = Table(
+    "member",
+    metadata,
+    Column("person", Id, ForeignKey("person.id"), nullable=False),  # whose group it is
+    Column("name", Text, nullable=False),  # of the group, lower case
+    Column("author", Id, ForeignKey("person.id"), nullable=False),
+    PrimaryKeyConstraint("person", "name", "author"),
+    sqlite_with_rowid=False,
+)
+
+off = Table(
+    "off",
+    metadata,
+    Column("person", Id, ForeignKey("person.id"), nullable=False),
+    Column("subject", Text, nullable=False),  # see wishes.Wishes
+    Column("since", Moment, nullable=False),
+    Column("until", Moment),
+    PrimaryKeyConstraint("person", "subject", "since"),
+    sqlite_with_rowid=False,
+)
+
+cap = Table(
+    "cap",
+    metadata,
+    Column("person", Id, ForeignKey("person.id"), nullable=False),
+    Column("author", Id, ForeignKey("person.id"), nullable=False),
+    Column("count", Integer, nullable=False),
+    Column("daily", Boolean, nullable=False),
+    PrimaryKeyConstraint("person", "author"),
+    sqlite_with_rowid=False,
+)
+
+digest = Table(
+    "digest",
+    metadata,
+    Column("person", Id, ForeignKey("person.id"), nullable=False),
+    Column("subject", Text, nullable=False),  # see wishes.Wishes
+    Column("since", Id, nullable=False),  # the first post number that it is about
+    Column("every", Integer),  # seconds
+    Column("at", Text),  # HH:MM, in the person's zone; neither: no digest, whatever the tier
+    PrimaryKeyConstraint("person", "subject"),
+    sqlite_with_rowid=False,
+)
+
+digested = Table(  # how far digests have come
+    "digested",
+    metadata,
+    Column("person", Id, ForeignKey("person.id"), nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("number", Id, nullable=False),  # up to this one he has had them
+    Column("at", Moment, nullable=False),
+    PrimaryKeyConstraint("person", "subject"),
+    Index("ix_digested_subject", "subject"),
+    sqlite_with_rowid=False,
+)
+
+liking = Table(
+    "liking",
+    metadata,
+    Column("number", Id, ForeignKey("post.number"), nullable=False),
+    Column("person", Id, ForeignKey("person.id"), nullable=False),
+    Column("created", Moment, nullable=False),
+    PrimaryKeyConstraint("number", "person"),
+    sqlite_with_rowid=False,
+)
+
+audit = Table(  # what operators and admins have done
+    "audit",
+    metadata,
+    Column("id", Id, primary_key=True, autoincrement=True),
+    Column("at", Moment, nullable=False),
+    Column("who", Text, nullable=False),  # a bare JID, or the command line
+    Column("action", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    sqlite_autoincrement=True,
 )
 
 meta = Table(

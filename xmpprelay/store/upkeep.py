@@ -6,16 +6,17 @@ while a relay runs. None of them ever removes a database: what `restore` replace
 
 import os
 import sqlite3
+from collections.abc import Mapping
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.parse import quote
 
 import aiosqlite
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, func, insert, select
 from sqlalchemy.exc import DBAPIError
 
 from xmpprelay.errors import StoreCorrupt, StoreError
@@ -48,7 +49,8 @@ from xmpprelay.store.identity import (
     write_epoch,
     write_number_floor,
 )
-from xmpprelay.store.schema import person, post
+from xmpprelay.store.keeping_out import COMMAND_LINE
+from xmpprelay.store.schema import audit, person, post
 
 log = get_logger("store")
 
@@ -114,7 +116,8 @@ async def restore(url: str, source: Path, now: datetime) -> Restored:
         with told(path):
             await _copy(source, incoming, inherit=True)
             used = max(await _close_properly(path), HighWater(path).read())
-            restored = await _renew(incoming, used)
+            done = {"at": now, "who": COMMAND_LINE, "action": "restore", "subject": str(source)}
+            restored = await _renew(incoming, used, done)
             kept = _put_in_place(incoming, path, now)
             high_water = HighWater(path)
             high_water.write(restored.next_number - 1)
@@ -212,13 +215,17 @@ async def _close_properly(path: Path) -> int:
         await engine.dispose()  # closing the last connection empties the log
 
 
-async def _renew(incoming: Path, used: int) -> Restored:
-    """Make the copy a database of its own: newest tables, a new epoch, numbers never used."""
+async def _renew(incoming: Path, used: int, done: Mapping[str, Any]) -> Restored:
+    """Make the copy a database of its own: newest tables, a new epoch, numbers never used.
+
+    `done` is what the audit in it says of that.
+    """
 
     def renew(conn: Connection) -> Restored:
         prepare(conn, incoming, upgrade=True)
         floor = max(highest_number(conn), used) + NUMBER_JUMP
         write_number_floor(conn, floor)
+        conn.execute(insert(audit), dict(done))
         return Restored(
             posts=conn.scalar(select(func.count()).select_from(post)) or 0,
             people=conn.scalar(select(func.count()).select_from(person)) or 0,

@@ -5,7 +5,7 @@ the next one. `start` is move 7; a test compares it with the real one.
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
 from typing import TypeVar
@@ -35,7 +35,7 @@ class EndFollow:
 
 
 Row = NewPost | NewFollow | EndFollow | DeliveryRows
-Result = tuple[Post, tuple[str, ...]] | tuple[Follow, Standing] | bool | None
+Result = tuple[Post, Sequence[str]] | tuple[Follow, Standing] | bool | None
 
 
 @dataclass
@@ -79,13 +79,16 @@ class Disk:
             missed, away_from = set(standing.missed), standing.away_from
         return lambda number: number >= away_from or number in missed
 
-    def append(self, agenda: Agenda, author: int, lanes: tuple[str, ...]) -> Post:
-        """Make a post and open its fan-out."""
+    def append(
+        self, agenda: Agenda, author: int, lanes_of: Callable[[Post], Sequence[str]]
+    ) -> tuple[Post, Sequence[str]]:
+        """Make a post and open its fan-out; the post, and in which lanes it is open."""
         number, self.next_number = self.next_number, self.next_number + 1
         post = self.posts[number] = Post(number, author, "", None, agenda.now())
+        lanes = lanes_of(post)
         for lane in lanes:
             self.fanout[number, lane] = 0
-        return post
+        return post, lanes
 
     def add_follow(self, agenda: Agenda, row: NewFollow) -> tuple[Follow, Standing]:
         """Make a follow, and the follower's standing if he has none."""
@@ -188,8 +191,7 @@ class Writer:
         for item in items:
             match item.row:
                 case NewPost(author):
-                    lanes = self._graph.lanes(author)
-                    item.result = self._disk.append(self._agenda, author, lanes), lanes
+                    item.result = self._disk.append(self._agenda, author, self._graph.lanes)
                 case NewFollow():
                     item.result = self._disk.add_follow(self._agenda, item.row)
                 case EndFollow(follower, author):
