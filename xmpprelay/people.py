@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import Enum
 from typing import Final, Protocol, TypeVar
 
 from xmpprelay.core.delivery import Delivery, without
@@ -23,6 +24,8 @@ from xmpprelay.journal import Journal
 from xmpprelay.store.bulk import ImportedPerson, import_follows, import_people
 from xmpprelay.store.database import Database
 from xmpprelay.store.operations import (
+    ANSWERED_FOR,
+    Asked,
     EndRow,
     Followed,
     FollowRow,
@@ -49,11 +52,25 @@ NOTICE_NAMES: Final = 20
 CATCHUP: Final = "catchup"
 """The setting of S11.2: how many missed posts come by themselves."""
 
+CATCHUP_USUAL: Final = 20
+"""Of somebody who has not chosen."""
+
+CATCHUP_DIGEST: Final = -1
+"""`catchup digest`: none of them by themselves, but one message that tells them."""
+
 TOLD: Final = "told "
 """Begins the name of a setting that says what a person has been told, once in his life."""
 
 _CHUNK: Final = 1000
 """Rows of an import in one write: other people's posts go between two of them."""
+
+
+class Outcome(Enum):
+    """What became of the wish to follow somebody."""
+
+    FOLLOWS = "follows"
+    FOLLOWED = "followed"  # before already
+    ASKED = "asked"  # it waits; what for is not said (S5.2, S6.1)
 
 
 class Wire(Protocol):
@@ -64,6 +81,15 @@ class Wire(Protocol):
 
     def follow_ended(self, follower: Person, author: Person) -> None:
         """Tell a follower's server that he follows no more."""
+
+    def admitted(self, follower: Person, author: Person) -> None:
+        """Tell a follower's server that the author has let him follow."""
+
+    def tell_with(self, jid: str, text: str, buttons: Sequence[tuple[str, str]]) -> None:
+        """Say something that can be answered by a button: (what it sends, what stands on it)."""
+
+    def tell(self, jid: str, text: str) -> None:
+        """Say something to somebody, from home@relay."""
 
     def mention(self, jid: str, text: str) -> None:
         """Say something to somebody that he has not asked for, from home@relay."""
@@ -103,13 +129,14 @@ class People:
         self._catchup: dict[int, int] = {}
         self._notices: dict[int, _Notice] = {}  # by author
         self._told: set[tuple[int, str]] = set()  # (person, what)
+        self.asked: Callable[[Person, Person], None] = _nobody_asks  # (author, follower)
+        self._former: dict[str, tuple[int, datetime]] = {}  # handle -> (person, since when not)
 
     def load_settings(self, settings: Iterable[tuple[int, str, str]]) -> None:
         """Take up what is stored of what people have chosen: (person, name, value)."""
         for person, name, value in settings:
             if name == CATCHUP:
-                self._catchup[person] = int(value)
-                self._delivery.set_catchup(person, int(value))
+                self.take_catchup(person, catchup_number(value))
             elif name.startswith(TOLD):
                 self._told.add((person, name.removeprefix(TOLD)))
 
@@ -138,7 +165,7 @@ class People:
         if known is not None and known.handle is not None:
             if known.handle == typed.strip().removeprefix("@").lower():
                 return known
-            raise Refused(f"You are @{known.handle} here; renaming is not there yet.")
+            raise Refused(f"You are @{known.handle} already; `:join NAME` changes that.")
         if not self._open_to_all:
             raise Refused("This relay takes nobody new at the moment; you can follow people here.")
         handle = check_handle(typed, self._reserved)
@@ -163,9 +190,56 @@ class People:
     def named(self, handle: str) -> Person:
         """The person with that handle; UnknownHandle when there is none."""
         person = self._graph.by_handle(handle)
-        if person is None:
-            raise UnknownHandle(f"There is no @{handle} here. `help follow` tells how to follow.")
-        return person
+        if person is not None:
+            return person
+        successor = self.renamed(handle)
+        if successor is not None:
+            raise UnknownHandle(f"@{handle} is now @{successor.handle}.")
+        raise self.nobody(handle)
+
+    def nobody(self, handle: str) -> UnknownHandle:
+        """What is said of a handle that nobody has, or nobody whom one may know."""
+        return UnknownHandle(f"There is no @{handle} here. `help follow` tells how to follow.")
+
+    def former(self, handle: str, person: int, since: datetime) -> None:
+        """A handle was somebody's until then; for a while it tells who he is now (S12.2)."""
+        self._former[handle] = (person, since)
+
+    def renamed(self, handle: str) -> Person | None:
+        """Who had a handle until lately and has another one now, or None (S12.2)."""
+        person, since = self._former.get(handle.lower(), (0, None))
+        if since is None or self._now() - since >= ANSWERED_FOR:
+            return None
+        found = self._graph.person(person)
+        return None if found.handle is None else found
+
+    async def known(self, jid: str) -> Person:
+        """The person with a bare JID, who is made known if he is not. Raises TryLater."""
+        return await self._person(jid)
+
+    def catchup_of(self, person: int) -> int | None:
+        """How many missed posts come by themselves, if somebody has chosen (S11.2)."""
+        return self._catchup.get(person)
+
+    def take_catchup(self, person: int, newest: int) -> None:
+        """Put a committed choice of `catchup` into effect."""
+        self._catchup[person] = newest
+        self._delivery.set_catchup(person, max(0, newest))
+
+    def wants_digest(self, person: int) -> bool:
+        """Whether somebody wants what he missed in one message (`catchup digest`)."""
+        return self._catchup.get(person) == CATCHUP_DIGEST
+
+    def follow_ended(self, follower: Person, author: Person) -> None:
+        """Tell a follower's server of a follow that has ended already."""
+        self._wire.follow_ended(follower, author)
+
+    def forget(self, person: int) -> None:
+        """Somebody has left: nothing is remembered of what he chose or was told."""
+        if self._catchup.pop(person, None) is not None:
+            self._delivery.set_catchup(person, CATCHUP_USUAL)
+        self._notices.pop(person, None)
+        self._told = {(who, what) for who, what in self._told if who != person}
 
     async def _person(self, jid: str) -> Person:
         known = self._graph.by_jid(jid)
@@ -180,15 +254,20 @@ class People:
 
     # Who follows whom
 
-    async def follow(self, jid: str, author: Person, mode: Mode | None) -> bool:
-        """Let a person follow an author; whether that is new (S5.1).
+    async def follow(self, jid: str, author: Person, mode: Mode | None) -> Outcome:
+        """Let a person follow an author, or ask to (S5.1, S5.2); what became of it.
 
         `mode` None: an old follow keeps its mode, a new one is in home mode. Raises Refused (it is
-        himself), TooMany (he, or others of his domain), TryLater.
+        himself, or somebody whom he blocks), UnknownHandle (an author whom the operator has
+        blocked), TooMany (he, or others of his domain), TryLater.
         """
         if jid == author.jid:
             raise Refused("That is you; you see your own posts where you write them.")
+        if self._graph.barred(author.jid):
+            raise self.nobody(author.handle or author.jid)
         before = self._graph.by_jid(jid)
+        if before is not None and self._graph.blocks.has(before.id, author.jid):
+            raise Refused(f"You block @{author.handle}: `blocks` lists what you would have to end.")
         new = before is None or self._graph.follow(before.id, author.id) is None
         if new:
             self._newcomers.follow(jid, self._monotonic())
@@ -204,20 +283,33 @@ class People:
             if new:
                 self._newcomers.did_not_follow(jid, self._monotonic())
             raise _later() from error
+        if isinstance(followed, Asked):
+            if followed.new:
+                self.asked(author, person)
+            return Outcome.ASKED
+        self.ask_presence(person)
+        if followed.new:
+            self._notice(author, person)
+        return Outcome.FOLLOWS if followed.new else Outcome.FOLLOWED
+
+    def ask_presence(self, person: Person) -> None:
+        """Ask somebody who follows now to let his presence be seen, the first time (S5.5)."""
         if self._delivery.grant_of(person.id) is Grant.NEVER and self._wire.ask_presence(person):
             self._delivery.set_grant(person.id, Grant.ASKED, self._now())
             self._wake()
-        if followed.new:
-            self._notice(author, person)
-        return followed.new
 
-    def _followed(self, followed: Followed) -> None:
+    def take_follow(self, followed: Followed) -> None:
+        """Put a committed follow into effect."""
         self._graph.add_follow(followed.follow)
         self._delivery.standing_made(followed.standing, self._now())
         person = followed.standing.person
         if person in self._catchup:
-            self._delivery.set_catchup(person, self._catchup[person])
+            self._delivery.set_catchup(person, max(0, self._catchup[person]))
         self._wake()
+
+    def _followed(self, followed: Followed | Asked) -> None:
+        if isinstance(followed, Followed):
+            self.take_follow(followed)
 
     def _notice(self, author: Person, follower: Person) -> None:
         notice = self._notices.setdefault(author.id, _Notice())
@@ -314,11 +406,10 @@ class People:
         """How many missed posts come by themselves after a longer absence (S11.2)."""
         person = await self._person(jid)
         try:
-            await self._db.write(set_setting, SettingRow(person.id, CATCHUP, str(newest)))
+            await self._db.write(set_setting, SettingRow(person.id, CATCHUP, catchup_word(newest)))
         except StoreError as error:
             raise _later() from error
-        self._catchup[person.id] = newest
-        self._delivery.set_catchup(person.id, newest)
+        self.take_catchup(person.id, newest)
 
     # Many at once
 
@@ -347,7 +438,7 @@ class People:
             by_handle |= {p.handle: p.id for p in people if p.handle is not None}
             progress(len(ids) // 2)
         wanted = [
-            FollowRow(person, author, None, None)
+            FollowRow(person, author, None, None, approved=True)
             for person, (_, _, follows) in zip(ids, rows, strict=True)
             for author in (by_handle.get(h) or self.named(h).id for h in follows)
             if author != person
@@ -364,7 +455,7 @@ class People:
             self._graph.add_person(person)
         self._newcomers.change()
 
-    def _add_follows(self, followed: Sequence[Followed]) -> None:
+    def _add_follows(self, followed: Sequence[Followed | Asked]) -> None:
         for each in followed:
             self._followed(each)
 
@@ -376,6 +467,25 @@ class _Notice:
     told_at: float = -math.inf
     names: dict[str, None] = field(default_factory=dict)
     others: int = 0  # more than are named
+
+
+def _nobody_asks(_author: Person, _follower: Person) -> None:
+    """Until it is set who tells authors of requests."""
+
+
+def asked(author: Person) -> str:
+    """What somebody is told who has to wait for an author, or waits for ever (S5.2, S6.1)."""
+    return f"You have asked to follow @{author.handle}. Posts come once @{author.handle} agrees."
+
+
+def catchup_number(word: str) -> int:
+    """The value of `catchup` as it is typed and stored, as a number."""
+    return CATCHUP_DIGEST if word == "digest" else int(word)
+
+
+def catchup_word(newest: int) -> str:
+    """The opposite of `catchup_number`."""
+    return "digest" if newest == CATCHUP_DIGEST else str(newest)
 
 
 def name_of(person: Person) -> str:

@@ -22,23 +22,36 @@ from typing import Any, Final
 
 from sqlalchemy import Connection
 
+from xmpprelay.account import Account
+from xmpprelay.approval import Approval
+from xmpprelay.choices import Choices
+from xmpprelay.commands.calls import Rooms
 from xmpprelay.commands.run import Commands
 from xmpprelay.config import Config
-from xmpprelay.control import ControlServer, Request
+from xmpprelay.control import ControlServer, Handler, Request
+from xmpprelay.core.blocks import OPERATOR
 from xmpprelay.core.delivery import Delivery
 from xmpprelay.core.graph import Graph
-from xmpprelay.core.model import DeliveryRows
+from xmpprelay.core.model import DeliveryRows, Post
 from xmpprelay.core.newcomers import DomainLimits
 from xmpprelay.core.recent import RECENT
+from xmpprelay.core.volume import Tier
+from xmpprelay.digests import Digests
 from xmpprelay.errors import StoreError
 from xmpprelay.journal import Journal
+from xmpprelay.keeping_out import KeepingOut
+from xmpprelay.less import Less
 from xmpprelay.log import get_logger
 from xmpprelay.people import People
+from xmpprelay.reading import Reading
 from xmpprelay.relay import PostLimits, Relay
 from xmpprelay.store import queries
 from xmpprelay.store.database import Database
+from xmpprelay.store.keeping_out import COMMAND_LINE, load_blocks, load_mutes
 from xmpprelay.store.operations import StartRow, start, store_delivery
+from xmpprelay.volume import Volume
 from xmpprelay.xmpp.addresses import Addresses
+from xmpprelay.xmpp.adhoc import WHOM, AdHoc, AdminCommand
 from xmpprelay.xmpp.component import Component
 from xmpprelay.xmpp.disco import Discovery, Questions
 from xmpprelay.xmpp.intake import Intake
@@ -103,11 +116,12 @@ class Service:
             self.graph,
             self.component,
             self.addresses,
-            Rendering(self.graph, self.addresses, db.epoch),
+            Rendering(self.graph, self.addresses, db.epoch, self._sent),
             store=self._store,
             held=self.journal.held,
             now=now,
         )
+        self.choices = Choices(db, self.graph)
         self.people = People(
             db,
             self.graph,
@@ -117,8 +131,8 @@ class Service:
             wake=self._wake,
             now=now,
             monotonic=monotonic,
-            open_to_all=config.registration.policy == "register",
-            reserved=config.registration.reserved,
+            open_to_all=config.registration.policy != "closed",
+            reserved=(*config.registration.reserved, xmpp.home),
             max_follows=limits.follows,
             of_a_domain=DomainLimits(
                 limits.domain_joins_per_hour,
@@ -126,20 +140,113 @@ class Service:
                 limits.domain_people,
             ),
         )
+        self.addresses.renamed = self.people.renamed
         self.outbox.tells(self.voice, self.people.first_time)
         pace = PostLimits(
             limits.posts_per_second, limits.burst, limits.posts_per_hour, limits.max_chars
         )
-        self.relay = Relay(self.graph, self.journal, pace, monotonic)
+        self.relay = Relay(
+            db,
+            self.graph,
+            self.delivery,
+            self.journal,
+            pace,
+            domain=xmpp.domain,
+            home=self.addresses.home,
+            first_time=self.people.first_time,
+            tell=self.voice.tell,
+            now=now,
+            monotonic=monotonic,
+        )
+        self.approval = Approval(
+            db, self.graph, self.people, self.voice, now=now, monotonic=monotonic
+        )
+        self.keeping_out = KeepingOut(
+            db,
+            self.graph,
+            self.people,
+            self.choices,
+            domain=xmpp.domain,
+            now=now,
+        )
+        self.outbox.refused = self.keeping_out.refused
+        self._seeing_less(monotonic)
+        self.reading = Reading(db, self.graph, self.delivery, self.people, now)
+        self.account = Account(
+            db,
+            self.graph,
+            self.delivery,
+            self.people,
+            self.choices,
+            self.relay,
+            policy=config.registration.policy,
+            reserved=(*config.registration.reserved, xmpp.home),
+            now=now,
+            monotonic=monotonic,
+        )
         self.intake = Intake(self.voice.is_stranger)
         self._doors()
-        self.control = ControlServer(config.store.socket, {"people.import": self._import_people})
+        self.control = ControlServer(config.store.socket, self._handlers())
         self._running: asyncio.Task[None] | None = None
         self._ticking: asyncio.Task[None] | None = None
         self._minutes = 0
 
+    def _seeing_less(self, monotonic: Callable[[], float]) -> None:
+        limits = self.config.limits
+        self.volume = Volume(
+            self.db,
+            self.delivery,
+            self.choices,
+            busy_s=limits.load_busy_s,
+            peak_s=limits.load_peak_s,
+            now=self._now,
+            monotonic=monotonic,
+        )
+        self.relay.live_per_hour = self.volume.live_per_hour
+        self.digests = Digests(
+            self.db,
+            self.graph,
+            self.delivery,
+            self.journal,
+            self.voice.tell,
+            wake=self._wake,
+            now=self._now,
+            has_room=lambda: self.component.up and not self.component.paused,
+            rounds=self.volume.rounds,
+        )
+        self.voice.summed_up = self._summed_up
+        self.less = Less(
+            self.db,
+            self.graph,
+            self.delivery,
+            self.choices,
+            self.digests,
+            wake=self._wake,
+            now=self._now,
+        )
+
+    def _summed_up(self, person: int, counts: Mapping[int, int]) -> bool:
+        if not self.people.wants_digest(person):
+            return False
+        self.digests.returned(person, counts)
+        return True
+
     def _doors(self) -> None:
-        commands = Commands(self.people, self.graph, self.config.xmpp.domain)
+        rooms = Rooms(
+            graph=self.graph,
+            people=self.people,
+            choices=self.choices,
+            reading=self.reading,
+            account=self.account,
+            keeping_out=self.keeping_out,
+            approval=self.approval,
+            less=self.less,
+            volume=self.volume,
+            relay=self.relay,
+            domain=self.config.xmpp.domain,
+            now=self._now,
+        )
+        commands = Commands(rooms)
         every_day: dict[str, Any] = {"queue": self.intake.put, "wake": self._wake, "now": self._now}
         messages = Messages(
             self.component,
@@ -148,6 +255,8 @@ class Service:
             self.delivery,
             self.relay,
             commands,
+            self.account,
+            self.keeping_out,
             self.voice,
             Peers(self.component, self._monotonic),
             epoch=self.db.epoch,
@@ -160,15 +269,28 @@ class Service:
             self.people,
             self.voice,
             self.outbox.barrier,
+            self.keeping_out,
             **every_day,
         )
         questions = Questions(self.component, self.addresses, self.voice.hears)
         contact = self.config.contact
         contacts = {name: getattr(contact, name) for name in contact.__dataclass_fields__}
         name = f"xmpprelay on {self.config.xmpp.domain}"
-        Discovery(questions, self.addresses, name, contacts)
+        discovery = Discovery(questions, self.addresses, name, contacts)
+        discovery.nodes = AdHoc(
+            questions,
+            rooms,
+            commands,
+            self.intake.put,
+            self.config.xmpp.admins,
+            [
+                AdminCommand("admin-block", "Operator: block", self._admin_blocks, WHOM),
+                AdminCommand("admin-unblock", "Operator: end a block", self._admin_unblocks, WHOM),
+                AdminCommand("admin-blocks", "Operator: list blocks", self._admin_lists_blocks),
+            ],
+        )
         Profiles(questions, name)
-        Registration(questions, self.graph, self.people, self.intake.put)
+        Registration(questions, self.graph, self.account, self.keeping_out, self.intake.put)
         self.component.take_message = messages.take
         self.component.take_presence = self.presences.take
         self.component.take_iq = questions.take
@@ -178,6 +300,9 @@ class Service:
 
     def _wake(self) -> None:
         self.outbox.wake()
+
+    def _sent(self, person: int, number: int) -> Post | None:
+        return self.relay.sight.sent(person, number)
 
     async def _store(self, rows: DeliveryRows) -> None:
         await self.db.write(store_delivery, rows)
@@ -222,7 +347,14 @@ class Service:
             queries.recent_posts(conn, RECENT),
             self.db.next_number,
         )
-        self.people.load_settings(queries.load_settings(conn))
+        settings = list(queries.load_settings(conn))
+        self.people.load_settings(settings)
+        self.choices.load(settings)
+        self.approval.load(settings)
+        self.keeping_out.load(load_blocks(conn), load_mutes(conn), settings)
+        self.account.load(queries.load_handles(conn))
+        self.less.load(conn)
+        self.volume.load(conn)
 
     async def start(self) -> "asyncio.Task[None]":
         """Connect; the task that keeps the connection, and ends with `stop`.
@@ -233,6 +365,7 @@ class Service:
         loop = asyncio.get_running_loop()
         self._running = loop.create_task(self.component.run())
         self._ticking = loop.create_task(self._tick())
+        self.volume.start()
         await self.control.start()
         return self._running
 
@@ -249,6 +382,13 @@ class Service:
         self._minutes += 1
         self.delivery.tick(self._now())
         self.people.tick()
+        self.relay.tick()
+        self.approval.tick()
+        self.keeping_out.tick()
+        self.account.tick()
+        self.less.minute()
+        self.volume.minute()
+        self.digests.minute()
         if self._minutes % int(DAY_S / TICK_S) == 0:
             self.delivery.probe_waiting(self._now())
         self._wake()
@@ -263,8 +403,11 @@ class Service:
             if task is not None:
                 task.cancel()
         await self.control.stop()
+        await self.volume.close()
+        await self.digests.close()
         ends_at = time.monotonic() + DRAIN_ALL_S
         await _wait(self.intake.drained(), ends_at)
+        self.relay.likes.flush()
         await _wait(self.outbox.landed(), ends_at)
         self.outbox.stream_lost()
         await self.component.close()
@@ -273,12 +416,50 @@ class Service:
 
     # The command line
 
+    def _handlers(self) -> dict[str, Handler]:
+        return {
+            "people.import": self._import_people,
+            "block": self._block,
+            "unblock": self._unblock,
+            "people.tier": self._pin_tier,
+        }
+
     async def _import_people(self, request: Request) -> Any:
         rows = [(jid, handle, tuple(follows)) for jid, handle, follows in request.rows]
         people, follows = await self.people.add_all(
             rows, lambda done: request.progress(done, len(rows))
         )
+        await self.keeping_out.note(
+            COMMAND_LINE, "people import", f"{people} people, {follows} new follows"
+        )
         return {"people": people, "follows": follows}
+
+    async def _pin_tier(self, request: Request) -> Any:
+        tier = request.arguments["tier"]
+        handle = str(request.arguments["handle"])
+        await self.volume.pin(handle, None if tier is None else Tier(str(tier)))
+
+    # Commands of admins
+
+    async def _admin_blocks(self, target: str, who: str) -> str:
+        blocked, new = await self.keeping_out.operator_block(target, who)
+        return f"{blocked} is blocked now." if new else f"{blocked} was blocked already."
+
+    async def _admin_unblocks(self, target: str, who: str) -> str:
+        ended, there = await self.keeping_out.operator_unblock(target, who)
+        return f"{ended} is blocked no more." if there else f"{ended} was not blocked."
+
+    async def _admin_lists_blocks(self, target: str, who: str) -> str:
+        del target, who
+        return "\n".join(self.keeping_out.blocks(OPERATOR)) or "Nobody is blocked."
+
+    async def _block(self, request: Request) -> Any:
+        typed = str(request.arguments["target"])
+        return await self.keeping_out.operator_block(typed, COMMAND_LINE)
+
+    async def _unblock(self, request: Request) -> Any:
+        typed = str(request.arguments["target"])
+        return await self.keeping_out.operator_unblock(typed, COMMAND_LINE)
 
 
 async def _wait(step: Coroutine[Any, Any, None], ends_at: float) -> None:

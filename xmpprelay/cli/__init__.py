@@ -18,6 +18,8 @@ from typing import Final
 import click
 
 from xmpprelay import __version__
+from xmpprelay.cli.audit import audit
+from xmpprelay.cli.blocks import block, blocks, unblock
 from xmpprelay.cli.configuration import config
 from xmpprelay.cli.journal import journal
 from xmpprelay.cli.people import people
@@ -48,7 +50,20 @@ def root() -> None:
     """
 
 
-for command in (run, quickstart, config, journal, people, migrate, backup, restore):
+for command in (
+    run,
+    quickstart,
+    config,
+    journal,
+    people,
+    block,
+    unblock,
+    blocks,
+    audit,
+    migrate,
+    backup,
+    restore,
+):
     root.add_command(command)
 
 

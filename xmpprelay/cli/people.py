@@ -89,6 +89,65 @@ def export(file: Path | None, config_path: Path) -> None:
     click.echo(f"{len(lines) - 1} people are in {file}.", err=True)
 
 
+@people.command("export-data", epilog="Example: xmpprelay people export-data bob@example.org")
+@click.argument("jid")
+@click.option("--atom", is_flag=True, help="His public posts alone, as an Atom feed.")
+@config_option
+def export_data(jid: str, atom: bool, config_path: Path) -> None:
+    """Print all that is held of one person: one JSON object a line.
+
+    Profile, handles, settings, follows and followers, blocks, mutes, groups, likes, posts, and the
+    direct messages that he sent or got.
+    """
+    config = load_config(config_path)
+    from xmpprelay.cli.feed import feed_of
+    from xmpprelay.store.account import data_of
+
+    wanted = jid.strip().lower()
+    data = read_database(config, lambda conn: list(data_of(conn, wanted)))
+    if not data:
+        raise XmppRelayError(f"{wanted} is not known: `xmpprelay people list` shows who is.")
+    if atom:
+        click.echo(feed_of(wanted, config.xmpp.domain, data))
+    else:
+        print_json(data)
+
+
+@people.command("tier", epilog="Example: xmpprelay people tier bbc outlet")
+@click.argument("handle")
+@click.argument("tier", type=click.Choice(["person", "outlet", "firehose", "auto"]))
+@config_option
+def tier(handle: str, tier: str, config_path: Path) -> None:
+    """Say how much of an author comes live.
+
+    All of a person's posts do, the first six of each hour of an outlet's, none of a firehose's; the
+    rest comes by digest, unless a follower has chosen otherwise. `auto` goes by how much HANDLE
+    posts. The relay may run, or not.
+    """
+    config = load_config(config_path)
+    from xmpprelay import control
+
+    name, pinned = handle.removeprefix("@").lower(), None if tier == "auto" else tier
+    arguments = {"handle": name, "tier": pinned}
+    try:
+        asyncio.run(control.call(config.store.socket, "people.tier", arguments))
+    except control.ControlUnavailable:
+        asyncio.run(_pin(config, name, pinned))
+    click.echo(f"@{name}: {tier}")
+
+
+async def _pin(config: "Config", handle: str, tier: str | None) -> None:
+    """Do it without a relay; StoreLocked if one has come meanwhile."""
+    from xmpprelay.store.database import Database
+    from xmpprelay.store.less import PinRow, pin_tier
+
+    database = await Database.open(config.store.url, now=now)
+    try:
+        await database.write(pin_tier, PinRow(handle, tier))
+    finally:
+        await database.close()
+
+
 @people.command("import", epilog="Example: xmpprelay people import people.csv")
 @click.argument("file", type=click.Path(path_type=Path))
 @config_option
@@ -169,6 +228,7 @@ async def _import(config: "Config", rows: "Sequence[PersonRow]", tell: Progress)
     from xmpprelay.core.handles import skeleton
     from xmpprelay.store.bulk import CHUNK, ImportedPerson, import_follows, import_people
     from xmpprelay.store.database import Database
+    from xmpprelay.store.keeping_out import COMMAND_LINE, AuditRow, add_audit
     from xmpprelay.store.operations import FollowRow
     from xmpprelay.store.queries import load_handles
 
@@ -187,7 +247,7 @@ async def _import(config: "Config", rows: "Sequence[PersonRow]", tell: Progress)
             lambda conn: {each.handle: each.person for each in load_handles(conn)}
         )
         wanted = [
-            FollowRow(ids[row.jid], author, limit=None)
+            FollowRow(ids[row.jid], author, limit=None, approved=True)
             for row in rows
             for author in (authors[handle] for handle in row.follows)
             if author is not None and author != ids[row.jid]
@@ -197,6 +257,9 @@ async def _import(config: "Config", rows: "Sequence[PersonRow]", tell: Progress)
             followed = await database.write(import_follows, wanted[first : first + CHUNK])
             new += sum(each.new for each in followed)
             tell(len(rows) * (len(wanted) + first) // len(wanted), 2 * len(rows))
-        return {"people": len(ids), "follows": new}
+        done = {"people": len(ids), "follows": new}
+        subject = f"{len(ids)} people, {new} new follows"
+        await database.write(add_audit, AuditRow(COMMAND_LINE, "people import", subject))
+        return done
     finally:
         await database.close()

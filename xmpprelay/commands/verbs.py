@@ -172,7 +172,7 @@ _WHO: Final = Slot("who", WHO)
 _ID: Final = Slot("id", ID)
 _TARGET: Final = Slot("target", TARGET)
 _WHAT: Final = Slot("what", NAME)
-_N: Final = Slot("n", Number(1, 100), optional=True)
+_N: Final = Slot("n", Number(1, 50), optional=True)
 _MAYBE_WHAT: Final = Slot("what", NAME, optional=True)
 _MAYBE_SPAN: Final = Slot("span", SPAN, optional=True)
 

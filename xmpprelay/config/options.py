@@ -89,12 +89,6 @@ def _store_url(value: str) -> str:
     return value
 
 
-def _policy(value: object) -> object:
-    if value == "open":
-        raise ValueError("comes with a later version")
-    return value
-
-
 def one_line_secret(text: str) -> Secret:
     """The secret, or ValueError: it is empty, or more than one line."""
     if not text.strip():
@@ -123,7 +117,7 @@ Domain = Annotated[str, AfterValidator(domain_name)]
 BareJid = Annotated[str, AfterValidator(bare_jid)]
 Contacts = tuple[Annotated[str, AfterValidator(_contact)], ...]
 Patterns = tuple[Annotated[str, AfterValidator(_pattern)], ...]
-Policy = Annotated[Literal["register", "closed"], BeforeValidator(_policy)]
+Policy = Literal["register", "open", "closed"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["auto", "json", "console"]
 
@@ -252,8 +246,10 @@ class Registration:
     policy: Annotated[
         Policy,
         Option(
-            "`register`: anybody, with `join HANDLE` or his client's form. `closed`: nobody new.",
-            "register or closed",
+            "`register`: anybody, with `join HANDLE` or his client's form. `open`: that too, and "
+            "whoever posts without one gets a handle made of the first part of his address, which "
+            "everybody can see then. `closed`: nobody new.",
+            "register, open or closed",
         ),
     ] = "register"
     reserved: Annotated[
@@ -329,6 +325,23 @@ class Limits:
             "a whole number from 1 to 10000000",
         ),
     ] = 20_000
+    load_busy_s: Annotated[
+        float,
+        Field(gt=0, le=86_400),
+        Option(
+            "When the posts on their way need longer than this, in seconds, posts of outlets go to "
+            "digests.",
+            "a number above 0, up to 86400",
+        ),
+    ] = 30.0
+    load_peak_s: Annotated[
+        float,
+        Field(gt=0, le=86_400),
+        Option(
+            "When they need longer than this, in seconds, posts of firehoses do so too.",
+            "a number above 0, up to 86400",
+        ),
+    ] = 120.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,12 @@
 """Questions about the relay that are answered at once: XEP-0030, 0092, 0157, 0199.
 
 Every question gets an answer; what nobody here understands, `service-unavailable` (RFC 6120
-§8.4). The payloads are built with slixmpp's classes. Who asks is not looked at: nothing here is
-private.
+§8.4). The payloads are built with slixmpp's classes. Nothing here is private, but an author from
+whom somebody is cut off does not exist for him (S6.1).
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from typing import Final, Protocol
 from xml.etree.ElementTree import Element
 
 from slixmpp import JID
@@ -16,14 +16,17 @@ from slixmpp.plugins.xep_0030.stanza.items import DiscoItems
 from slixmpp.plugins.xep_0092.stanza import Version
 
 from xmpprelay import __version__
-from xmpprelay.errors import BadRequest, RelayError, UnknownHandle
+from xmpprelay.errors import BadRequest, RelayError
 from xmpprelay.xmpp.addresses import Address, Addresses, Author
 from xmpprelay.xmpp.component import Component
+from xmpprelay.xmpp.incoming import UNDERSTOOD
 from xmpprelay.xmpp.stanzas import PING, RECEIPTS, VERSION, error_reply, parse_jid, reply, tag
 
 DISCO_INFO: Final = "http://jabber.org/protocol/disco#info"
 DISCO_ITEMS: Final = "http://jabber.org/protocol/disco#items"
 CONTACTS: Final = "http://jabber.org/network/serverinfo"
+COMMANDS: Final = "http://jabber.org/protocol/commands"
+DATA: Final = "jabber:x:data"
 RELAY_FEATURE: Final = "urn:xmpprelay:0"
 """By this one relay knows another (S12.3)."""
 
@@ -45,6 +48,16 @@ class NotUnderstood(RelayError):
 
     condition = "service-unavailable"
     type = "cancel"
+
+
+class Nodes(Protocol):
+    """Who knows the nodes below our addresses: the ad-hoc commands."""
+
+    def items(self, asker: str, target: Address, node: str) -> Sequence[tuple[str, str]] | None:
+        """What is below a node, as (node, name); None: there is no such node."""
+
+    def about(self, asker: str, target: Address, node: str) -> tuple[str, str] | None:
+        """The type and the name of a node; None: there is no such node."""
 
 
 class Questions:
@@ -82,22 +95,22 @@ class Questions:
         if not self._hears(sender):
             return
         try:
-            answer = self._find(iq, to)
+            answer = self._find(iq, sender, to)
         except RelayError as error:
             self.refused(iq, error)
         else:
             if answer is not None:
                 self.done(iq, answer)
 
-    def _find(self, iq: Element, to: str) -> Element | None:
+    def _find(self, iq: Element, sender: str, to: str) -> Element | None:
         if len(iq) != 1 or iq.get("type") not in ("get", "set"):
             raise BadRequest("A question has one payload, and is of type get or set.")
         by = self._answers.get((iq.get("type", ""), iq[0].tag))
         if by is None:
             raise NotUnderstood("This relay does not know that protocol.")
-        target = self._addresses.of(to)
+        target = self._addresses.seen_by(sender, to)
         if target is None:
-            raise UnknownHandle(f"Nobody here has the address {to}.")
+            raise self._addresses.missing(sender, to)
         return by(iq, target, iq[0])
 
     def done(self, iq: Element, payload: Element) -> None:
@@ -130,22 +143,23 @@ class Discovery:
         self._addresses = addresses
         self._name = name
         self._contacts = contacts
+        self.nodes: Nodes | None = None
         questions.answer("get", tag("query", DISCO_INFO), self._info)
         questions.answer("get", tag("query", DISCO_ITEMS), self._items)
         questions.answer("get", tag("query", VERSION), self._version)
         questions.answer("get", tag("ping", PING), lambda *_: NOTHING)
 
     def _info(self, iq: Element, target: Address, payload: Element) -> Element:
-        del iq
+        if payload.get("node"):
+            return self._info_of_node(iq, target, payload.get("node", ""))
         info = DiscoInfo()
-        _same_node(payload)
         if isinstance(target, Author):
             info.add_identity("account", "registered", name=target.person.handle)
         elif target.jid == self._addresses.domain:
             info.add_identity("gateway", "xmpprelay", name=self._name)
         else:
             info.add_identity("client", "bot", name=self._name)
-        features = self._questions.payloads()
+        features = self._questions.payloads() | UNDERSTOOD
         if isinstance(target, Author):
             features -= _NOT_OF_AUTHORS
         else:
@@ -169,11 +183,38 @@ class Discovery:
         return xml
 
     def _items(self, iq: Element, target: Address, payload: Element) -> Element:
-        del iq
-        _same_node(payload)
         items = DiscoItems()
+        if payload.get("node"):
+            return self._items_of_node(iq, target, payload.get("node", ""))
         if target.jid == self._addresses.domain:
             items.add_item(JID(self._addresses.home), name=self._name)
+        xml: Element = items.xml
+        return xml
+
+    def _info_of_node(self, iq: Element, target: Address, node: str) -> Element:
+        """What a command is (XEP-0050 §2.2)."""
+        asker, _ = parse_jid(iq.get("from", ""))
+        about = None if self.nodes is None else self.nodes.about(asker, target, node)
+        if about is None:
+            raise NoSuchNode("There is no such node here.")
+        info = DiscoInfo()
+        info["node"] = node
+        info.add_identity("automation", about[0], name=about[1])
+        for feature in (COMMANDS, DATA):
+            info.add_feature(feature)
+        xml: Element = info.xml
+        return xml
+
+    def _items_of_node(self, iq: Element, target: Address, node: str) -> Element:
+        """The commands that somebody has here (XEP-0050 §2.1)."""
+        asker, _ = parse_jid(iq.get("from", ""))
+        found = None if self.nodes is None else self.nodes.items(asker, target, node)
+        if found is None:
+            raise NoSuchNode("There is no such node here.")
+        items = DiscoItems()
+        items["node"] = node
+        for name, label in found:
+            items.add_item(JID(target.jid), node=name, name=label)
         xml: Element = items.xml
         return xml
 
@@ -184,11 +225,6 @@ class Discovery:
         version["version"] = __version__
         xml: Element = version.xml
         return xml
-
-
-def _same_node(payload: Element) -> None:
-    if payload.get("node"):
-        raise NoSuchNode("There is no such node here.")
 
 
 __all__ = [

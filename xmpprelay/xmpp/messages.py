@@ -4,9 +4,9 @@ A stanza is read once, here. What is no post and no command is dealt with at thi
 
 - errors are bounces: told to the fan-out by the id of the post, never answered, never posted;
 - group chat, headlines, carbons and forwarded messages are nothing to us (a component has none);
-- encrypted messages, corrections, retractions and reactions are never posted; their fallback text
-  above all;
-- a message without a body (typing, markers, receipts) is nothing to say anything about.
+- encrypted messages are never posted, their fallback text above all;
+- corrections, retractions and reactions are for `changes.py`;
+- any other message without a body (typing, markers, receipts) is nothing to say anything about.
 
 A post or command gets one answer, after the commit: a text, or an error with a sentence, and the
 XEP-0184 receipt if one was asked for. What a stranger writes that is no command is answered once a
@@ -16,43 +16,43 @@ programs that answer each other would go on for ever (S12.3).
 
 import re
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 from xml.etree.ElementTree import Element, SubElement
 
-from xmpprelay.commands.grammar import Ask, Command, Line, Problem, Text, parse
+from xmpprelay.account import Account
+from xmpprelay.commands.grammar import Ask, Command, Line, Problem, Text
 from xmpprelay.commands.run import Commands
 from xmpprelay.core.delivery import Delivery
 from xmpprelay.core.graph import Graph
-from xmpprelay.core.model import OWN_LANE, Appended, Draft
+from xmpprelay.core.model import OWN_LANE, Draft
 from xmpprelay.core.text import (
     Noise,
     clean,
-    language_tag,
     noise,
+    parse_change_id,
     parse_message_id,
     parse_short_id,
-    short_id,
 )
 from xmpprelay.errors import (
     BadCommand,
     BadRequest,
-    NotThere,
+    NotRegistered,
     Refused,
     RelayError,
     TryLater,
-    UnknownHandle,
 )
+from xmpprelay.keeping_out import KeepingOut
 from xmpprelay.relay import Relay
 from xmpprelay.xmpp.addresses import Address, Addresses, Author
+from xmpprelay.xmpp.changes import Changes
 from xmpprelay.xmpp.component import Component, Unforeseen
+from xmpprelay.xmpp.incoming import about, draft_of, says_something, text_of
 from xmpprelay.xmpp.peers import Peers
 from xmpprelay.xmpp.stanzas import (
-    ORIGIN,
     RECEIPTS,
     UNREACHABLE,
-    XML,
-    body_of,
     error_condition,
     parse_jid,
     reply,
@@ -60,12 +60,12 @@ from xmpprelay.xmpp.stanzas import (
 )
 from xmpprelay.xmpp.voice import Voice
 
-_MAX_ID_CHARS: Final = 200
-"""Longer ids of a client are not used to recognise a resend; all real ones are far shorter."""
-
 _SAID_FOR: Final = timedelta(minutes=1)
 _HOME_LINE: Final = re.compile(r"[a-z0-9_]{2,20}: .*  #([0-9a-z]{1,13})", re.DOTALL)
 """A post as home@relay sends it (S1.2)."""
+
+_NO_ACCOUNT: Final = frozenset({"item-not-found", "gone"})
+"""Of the conditions that come back these say it for certain; the usual one says nothing."""
 
 _NOT_FOR_US: Final = (
     tag("received", "urn:xmpp:carbons:2"),
@@ -81,13 +81,6 @@ _ENCRYPTED: Final = (
     tag("openpgp", "urn:xmpp:openpgp:0"),
     tag("x", "jabber:x:encrypted"),
 )
-_CHANGES: Final = (
-    tag("replace", "urn:xmpp:message-correct:0"),
-    tag("retract", "urn:xmpp:message-retract:1"),
-    tag("retract", "urn:xmpp:message-retract:0"),
-    tag("apply-to", "urn:xmpp:fasten:0"),
-    tag("reactions", "urn:xmpp:reactions:0"),
-)
 
 
 class Messages:
@@ -101,6 +94,8 @@ class Messages:
         delivery: Delivery,
         relay: Relay,
         commands: Commands,
+        account: Account,
+        keeping_out: KeepingOut,
         voice: Voice,
         peers: Peers,
         *,
@@ -115,6 +110,9 @@ class Messages:
         self._delivery = delivery
         self._relay = relay
         self._commands = commands
+        self._account = account
+        self._changes = Changes(graph, relay, commands)
+        self._keeping_out = keeping_out
         self._voice = voice
         self._peers = peers
         self._epoch = epoch
@@ -132,11 +130,11 @@ class Messages:
         kind = stanza.get("type", "normal")
         if kind == "error":
             self._bounced(sender, resource, stanza)
-        elif kind not in ("groupchat", "headline") and not _has(stanza, _NOT_FOR_US):
+        elif kind in ("groupchat", "headline") or _has(stanza, _NOT_FOR_US):
+            return
+        elif says_something(stanza) or _has(stanza, _ENCRYPTED):
             # a type that nobody knows is `normal` (RFC 6121 §5.2.2)
-            body = body_of(stanza)
-            if body is not None or _has(stanza, _ENCRYPTED):
-                self._written(sender, to, stanza, body or "")
+            self._written(sender, to, stanza, text_of(stanza) or "")
 
     def _written(self, sender: str, to: str, stanza: Element, body: str) -> None:
         if sender.rpartition("@")[2] == self._addresses.domain:
@@ -150,9 +148,10 @@ class Messages:
     async def _answer(self, sender: str, to: str, stanza: Element, body: str) -> None:
         command = False
         try:
-            target, line = self._read(sender, to, stanza, clean(body))
+            body = clean(body)
+            target, line = self._read(sender, to, stanza, body)
             command = isinstance(line, Command)
-            text = await self._do(sender, target, stanza, line)
+            text = await self._do(sender, target, stanza, body, line)
         except RelayError as error:
             if command:
                 self._voice.refuse(stanza, error)
@@ -166,21 +165,24 @@ class Messages:
             before = _receipt(stanza)
             if isinstance(line, Ask):
                 self._voice.ask_back(stanza, text, before)
-            else:
+            elif text:
                 self._voice.reply(stanza, text, before)
+            elif before is not None:  # after `quiet on` the receipt is all that is said (S1.5)
+                self._voice.answer(stanza, before)
 
     def _read(self, sender: str, to: str, stanza: Element, body: str) -> tuple[Address, Line]:
         """To whom something was written, and what it is."""
+        self._keeping_out.admit(sender)
         target = self._addresses.of(to)
         if target is None:
-            raise UnknownHandle(f"Nobody here has the address {to}.")
+            raise self._addresses.missing(sender, to)
         _refuse_unreadable(stanza, body)
-        if self._is_echo(sender, body):
+        if body and self._is_echo(sender, body):
             raise Refused(
                 "This is what I have just sent you, so it was not posted. Write it in other words."
             )
-        here = target.person.handle if isinstance(target, Author) else None
-        return target, parse(body, self._commands.names(sender), here)
+        here = target.person if isinstance(target, Author) else None
+        return target, self._commands.read(body, sender, here)
 
     def _is_echo(self, sender: str, body: str) -> bool:
         """Whether home@relay sent this line to this person in the last minute (S12.3)."""
@@ -193,35 +195,39 @@ class Messages:
         written = self._delivery.written_at(person.id, number)
         return written is not None and self._now() - written < _SAID_FOR
 
-    async def _do(self, sender: str, target: Address, stanza: Element, line: Line) -> str:
+    async def _do(
+        self, sender: str, target: Address, stanza: Element, body: str, line: Line
+    ) -> str:
         """The answer to a message, once it is done."""
+        here = target.person if isinstance(target, Author) else None
+        draft = draft_of(stanza, sender, body)
+        answer = await self._changes.do(draft, about(stanza), here)
+        if answer is not None:
+            return answer
         match line:
             case Command():
-                return await self._commands.run(sender, line)
+                return await self._commands.run(draft, line, here)
             case Problem(sentence, usage):
                 raise BadCommand(sentence, usage)
             case Ask(sentence):
                 return sentence
-            case Text(text):
-                return await self._post(sender, target, stanza, text)
+            case Text(text, forced, relay_only):
+                draft = replace(draft, text=text, forced=forced, relay_only=relay_only)
+                return await self._post(target, draft)
 
-    async def _post(self, sender: str, target: Address, stanza: Element, text: str) -> str:
-        if isinstance(target, Author):
-            raise NotThere(
-                f"Writing to {target.jid} alone is not there yet, and this was not posted. "
-                f"To post it for all, write to {self._addresses.home}."
-            )
-        await self._refuse_relays(sender)
-        lang = stanza.get(f"{{{XML}}}lang")
-        origin = stanza.find(tag("origin-id", ORIGIN))
-        draft = Draft(
-            author=sender,
-            text=text,
-            lang=None if lang is None else language_tag(lang),
-            origin=None if origin is None else _usable_id(origin.get("id")),
-            stanza_id=_usable_id(stanza.get("id")),
-        )
-        return self._accepted(await self._relay.accept(draft))
+    async def _as_newcomer(self, draft: Draft) -> str:
+        """What somebody without a handle writes (S12.3)."""
+        note = await self._account.newcomer(draft)
+        return f"{await self._relay.typed(draft, None)}. {note}"
+
+    async def _post(self, target: Address, draft: Draft) -> str:
+        if isinstance(target, Author):  # whatever is typed there must not be posted by a `join`
+            return await self._relay.typed(draft, target.person)
+        await self._refuse_relays(draft.author)
+        try:
+            return await self._relay.typed(draft, None)
+        except NotRegistered:
+            return await self._as_newcomer(draft)
 
     async def _refuse_relays(self, sender: str) -> None:
         """Raise Refused if somebody who may post is another relay (S12.3)."""
@@ -232,18 +238,6 @@ class Messages:
         if lane != OWN_LANE and await self._peers.is_relay(lane):
             raise Refused("This comes from another relay, so it was not posted.")
 
-    def _accepted(self, appended: Appended) -> str:
-        """What an author is told of his post (S1.5)."""
-        now, later = self._delivery.audience_now(appended.post.author)
-        name = f"ok #{short_id(appended.post.number)}"
-        if appended.duplicate:
-            return f"{name}: it was posted already"
-        total = now + later
-        if total >= 5:  # fewer, and the counts would say whether his only follower is online
-            return f"{name}: {now} now, {later} later"
-        people = {0: "nobody follows you yet", 1: "1 person"}.get(total, f"{total} people")
-        return f"{name}: {people}"
-
     def _bounced(self, sender: str, resource: str, stanza: Element) -> None:
         """Something of ours came back. Nothing is ever answered (RFC 6120 §8.3.1).
 
@@ -251,15 +245,27 @@ class Messages:
         that was written to; a client, which has a resource, cannot say it for all of its domain.
         """
         person = self._graph.by_jid(sender)
-        known = parse_message_id(stanza.get("id", ""))
-        if person is None or known is None or known[1] != self._epoch:
+        number = self._number_of(stanza.get("id", ""))
+        if person is None or number is None:
             return
         lane = self._graph.lane(person.id)
         if lane != OWN_LANE and not resource and error_condition(stanza) in UNREACHABLE:
             self._delivery.lane_failed(lane, self._now())
         else:
-            self._delivery.bounced(person.id, known[0], self._now())
+            if error_condition(stanza) in _NO_ACCOUNT:
+                self._keeping_out.no_such_account(person.id)
+            self._delivery.bounced(person.id, number, self._now())
         self._wake()
+
+    def _number_of(self, name: str) -> int | None:
+        """The entry of the journal that a message of ours brought, by the message's id."""
+        post = parse_message_id(name)
+        if post is not None:
+            return post[0] if post[1] == self._epoch else None
+        change = parse_change_id(name)
+        if change is None or change[1] != self._epoch:
+            return None
+        return self._delivery.change_of(change[0], change[2])
 
 
 def _receipt(stanza: Element) -> Element | None:
@@ -277,10 +283,6 @@ def _has(stanza: Element, tags: tuple[str, ...]) -> bool:
     return any(child.tag in tags for child in stanza)
 
 
-def _usable_id(text: str | None) -> str | None:
-    return text if text and len(text) <= _MAX_ID_CHARS else None
-
-
 class _Encrypted(BadRequest):
     """Of this a stranger is told besides that he has no handle: he may well send it again."""
 
@@ -292,7 +294,3 @@ def _refuse_unreadable(stanza: Element, body: str) -> None:
         raise _Encrypted("This came encrypted, so it was not posted. Send it unencrypted.")
     if sort is Noise.AUTOMATIC:
         raise Refused("This is an automatic reply, so it was not posted.")
-    if _has(stanza, _CHANGES):
-        raise NotThere(
-            "Correcting, retracting and reactions are not there yet; nothing was changed."
-        )

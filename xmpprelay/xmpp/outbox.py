@@ -109,6 +109,7 @@ class Outbox:
         self.barrier = Barrier(component, probe=self._send_probe, answers=delivery.sees)
         self._texts: Texts | None = None
         self._first_time: Callable[[int, str], bool] = _always
+        self.refused: Callable[[int, int], None] = _nobody_learns  # (person, author) (S6.6)
         self._waking = False
         self._to_store: deque[Store] = deque()
         self._storing: asyncio.Task[None] | None = None
@@ -220,7 +221,7 @@ class Outbox:
                 if self._texts is not None and self._first_time(person, "allowance"):
                     self._texts.allowance_used(person)
             case RefusedBy(person, author):
-                log.info("post.refused", person=person, author=author)
+                self.refused(person, author)
             case Canary(lane, after_s):
                 if lane not in self._down:
                     self._down.add(lane)
@@ -409,6 +410,10 @@ class Outbox:
         for task in self._tasks - {self._storing}:
             task.cancel()
         await self.settled()
+
+
+def _nobody_learns(person: int, author: int) -> None:
+    log.info("post.refused", person=person, author=author)
 
 
 def _always(_person: int, _what: str) -> bool:

@@ -23,8 +23,9 @@ from xmpprelay.core.delivery import Delivery
 from xmpprelay.core.graph import Graph
 from xmpprelay.core.model import Grant, Mode, Person
 from xmpprelay.errors import RelayError, TooMany, TryLater
+from xmpprelay.keeping_out import KeepingOut
 from xmpprelay.log import get_logger
-from xmpprelay.people import People
+from xmpprelay.people import Outcome, People, asked
 from xmpprelay.xmpp.addresses import Addresses, Author, Home
 from xmpprelay.xmpp.barrier import Barrier
 from xmpprelay.xmpp.stanzas import (
@@ -53,6 +54,7 @@ class Presences:
         people: People,
         voice: Voice,
         barrier: Barrier,
+        keeping_out: KeepingOut,
         *,
         queue: Callable[[str, Callable[[], Coroutine[Any, Any, None]]], bool],
         wake: Callable[[], None],
@@ -64,6 +66,7 @@ class Presences:
         self._people = people
         self._voice = voice
         self._barrier = barrier
+        self._keeping_out = keeping_out
         self._queue = queue
         self._wake = wake
         self._now = now
@@ -131,6 +134,7 @@ class Presences:
     def _available(self, sender: str, resource: str, stanza: Element, mark: str) -> None:
         person = self._known(sender)
         if person is not None:
+            self._keeping_out.is_there(sender)
             priority, stamp = _priority(stanza), stamp_of(stanza)
             self._delivery.available(person, resource, priority, stamp, self._now())
             self._barrier.seen(person, mark, stamped=stamp is not None)
@@ -147,19 +151,38 @@ class Presences:
     def _probe(self, sender: str, to: str, stanza: Element) -> None:
         """Answer from the graph (RFC 6121 §4.3.2); `subscribed` is said again, in case it was lost.
 
-        A server that probes for somebody who follows nobody is told so: its roster is out of date.
+        A server that probes for somebody who does not follow is told so: its roster is out of date.
+        That is also how the entry of somebody who was blocked ends: with the bytes of an author who
+        does not exist (S6.1).
         """
         target = self._addresses.of(to)
         if isinstance(target, Home):
             self._voice.answer(stanza, presence(to, sender))
         elif isinstance(target, Author) and self._follows(sender, target.person):
-            self._voice.subscribed(stanza, sender, to)
+            self._keeping_out.asks_again(sender, target.person)
+            if self._graph.hides(sender, target.person.id):
+                # by the operator: the follow is kept, so the contact must not end
+                self._voice.answer(stanza, presence(to, sender, "unavailable"))
+            else:
+                self._voice.subscribed(stanza, sender, to)
         else:
+            self._tell_new_address(sender, to)
             self._voice.not_subscribed(stanza, sender, to)
+        self._keeping_out.is_there(sender)
         person = self._known(sender)
         if person is not None:
             self._delivery.sign_of(person)
             self._wake()
+
+    def _tell_new_address(self, sender: str, to: str) -> None:
+        """Whoever follows goes on following under the author's new address; he is told once."""
+        author = self._addresses.former(to)
+        if author is None or not self._follows(sender, author):
+            return
+        person = self._known(sender)
+        if person is not None and self._people.first_time(person, f"renamed {to}"):
+            new = self._addresses.author(author)
+            self._voice.tell(sender, f"{to} is now {new}: what you follow comes from there.")
 
     def _follows(self, jid: str, author: Person) -> bool:
         person = self._graph.by_jid(jid)
@@ -171,18 +194,23 @@ class Presences:
             self._voice.subscribed(stanza, sender, to)
             self._ask_again(sender)
             return
-        if target is None:
+        if target is None or self._graph.barred(target.person.jid):
             self._voice.not_subscribed(stanza, sender, to)
             return
         try:
-            await self._people.follow(sender, target.person, Mode.AUTHOR)
+            self._keeping_out.admit(sender)
+            self._keeping_out.asks_again(sender, target.person)
+            outcome = await self._people.follow(sender, target.person, Mode.AUTHOR)
         except (TooMany, TryLater) as error:
             self._voice.refuse(stanza, error)  # his server may ask again when he logs in
         except RelayError as refusal:
             self._voice.not_subscribed(stanza, sender, to)
             self._voice.mention(sender, refusal.sentence)
         else:
-            self._voice.subscribed(stanza, sender, to)
+            if outcome is Outcome.ASKED:  # no presence: his server goes on waiting (RFC 6121 §3.1)
+                self._voice.tell(sender, asked(target.person))
+            else:
+                self._voice.subscribed(stanza, sender, to)
 
     async def _unsubscribe(self, sender: str, to: str, stanza: Element) -> None:
         target = self._addresses.of(to)

@@ -1,12 +1,13 @@
-"""Registration by a client's form (XEP-0077), the same as typing `join HANDLE`."""
+"""Registration by a client's form (XEP-0077): `join HANDLE` and `leave-relay yes`."""
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final
 from xml.etree.ElementTree import Element, SubElement
 
+from xmpprelay.account import Account
 from xmpprelay.core.graph import Graph
-from xmpprelay.errors import BadRequest, NotThere, RelayError, TryLater
-from xmpprelay.people import People
+from xmpprelay.errors import BadRequest, RelayError, TryLater
+from xmpprelay.keeping_out import KeepingOut
 from xmpprelay.xmpp.addresses import Address, Author
 from xmpprelay.xmpp.component import Unforeseen
 from xmpprelay.xmpp.disco import NOTHING, NotUnderstood, Questions
@@ -22,12 +23,14 @@ class Registration:
         self,
         questions: Questions,
         graph: Graph,
-        people: People,
+        account: Account,
+        keeping_out: KeepingOut,
         queue: Callable[[str, Callable[[], Coroutine[Any, Any, None]]], bool],
     ) -> None:
         self._questions = questions
         self._graph = graph
-        self._people = people
+        self._account = account
+        self._keeping_out = keeping_out
         self._queue = queue
         questions.answer("get", tag("query", REGISTER), self._form)
         questions.answer("set", tag("query", REGISTER), self._submitted)
@@ -49,19 +52,24 @@ class Registration:
 
     def _submitted(self, iq: Element, target: Address, payload: Element) -> None:
         _not_at_authors(target)
-        if payload.find(tag("remove", REGISTER)) is not None:
-            raise NotThere("Leaving the relay is not there yet; ask the operator.")
+        sender, _ = parse_jid(iq.get("from", ""))
+        if payload.find(tag("remove", REGISTER)) is not None:  # XEP-0077 §3.2
+            self._put(iq, sender, lambda: self._account.leave(sender))
+            return
         username = payload.find(tag("username", REGISTER))
         if username is None or not username.text:
             raise BadRequest("Give the handle to post under as the user name.")
         handle = username.text
-        sender, _ = parse_jid(iq.get("from", ""))
-        if not self._queue(sender, lambda: self._join(iq, sender, handle)):
+        self._put(iq, sender, lambda: self._account.join(sender, handle))
+
+    def _put(self, iq: Element, sender: str, do: Callable[[], Awaitable[object]]) -> None:
+        self._keeping_out.admit(sender)
+        if not self._queue(sender, lambda: self._done(iq, do)):
             raise TryLater("That is more than can be taken at once. Try again in a minute.")
 
-    async def _join(self, iq: Element, sender: str, handle: str) -> None:
+    async def _done(self, iq: Element, do: Callable[[], Awaitable[object]]) -> None:
         try:
-            await self._people.join(sender, handle)
+            await do()
         except RelayError as error:
             self._questions.refused(iq, error)
         except Exception:

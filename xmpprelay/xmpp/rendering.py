@@ -1,77 +1,210 @@
-"""A post as bytes: serialised once per variant, with each follower's address spliced in.
+"""An entry of the journal as bytes: serialised once per variant, each address spliced in.
 
-A variant is what followers of one kind get: from the author or from home (S1.2), with or without
-<no-store/> (S1.4), live or held (with <delay/>). Building a stanza for each follower costs 40 µs,
-splicing an address into bytes 0.15 µs; the escaping is the serialiser's in both cases.
+A variant is what people of one kind get: from the author or from home (S1.2), as chat or headline,
+with or without <no-store/> (S1.4), live or held (with <delay/>), with or without <reply/>. Building
+a stanza for each follower costs 40 µs, splicing an address into bytes 0.15 µs; the escaping is the
+serialiser's in both cases. `_form` says which variant a person gets; everything that depends on him
+is asked there and is in it. For a plain post that is two looks into dictionaries.
+
+The shapes: a post is its text, from home with the author's name and the post's id around it; a
+boost says who boosts whom; an edit is the new text with <replace/> (XEP-0308), a deletion a
+<retract/> (XEP-0424) with a text for clients that do not know it. Ids in a text are the original's.
 """
 
 from collections import OrderedDict
+from collections.abc import Callable
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 from xml.etree.ElementTree import Element, SubElement
 
 from xmpprelay.core.graph import Graph
-from xmpprelay.core.model import Mode, Post
-from xmpprelay.core.text import message_id, short_id
+from xmpprelay.core.model import CHANGES, Kind, Mode, Post
+from xmpprelay.core.routing import PERSONAL, decide
+from xmpprelay.core.text import change_id, message_id, short_id
+from xmpprelay.core.wishes import NO_WISHES, Delivery
 from xmpprelay.xmpp.addresses import Addresses
+from xmpprelay.xmpp.incoming import CORRECT, FALLBACK, REPLY, RETRACT
 from xmpprelay.xmpp.stanzas import DELAY, HINTS, ORIGIN, XML, format_time, serialise, tag
 
 _TO: Final = "to.is.spliced.in"
 _KEPT: Final = 4096
 """Variants kept; some kilobytes each at most."""
 
+_GONE: Final = "(this post was deleted)"
+
+
+class _Form(NamedTuple):
+    """Which variant of an entry a person gets."""
+
+    home: bool  # from home@relay; else from the author's address
+    ids: bool  # the text shows the id
+    headline: bool
+    store: bool
+    held: bool
+    answers: bool  # carries <reply/>: he was sent the post that it answers, from the same address
+    replaces: bool  # of an edit: he has the post; else it comes to him as a new one
+
 
 class Rendering:
-    """Stanzas of posts for followers."""
+    """Stanzas of entries for people. `sent` gives a post of that number if he was sent it."""
 
-    def __init__(self, graph: Graph, addresses: Addresses, epoch: str) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        addresses: Addresses,
+        epoch: str,
+        sent: Callable[[int, int], Post | None] = lambda _person, _number: None,
+    ) -> None:
         self._graph = graph
         self._addresses = addresses
         self._epoch = epoch
-        self._made: OrderedDict[tuple[int, Mode, bool, bool], tuple[bytes, bytes]] = OrderedDict()
+        self._sent = sent
+        self._made: OrderedDict[
+            tuple[int, int, str | None, str | None, _Form], tuple[bytes, bytes]
+        ] = OrderedDict()
 
     def stanza(self, post: Post, person: int, *, store: bool, held: bool) -> bytes:
-        """The message that brings a post to a person, whole.
+        """The message that brings an entry to a person, whole.
 
-        `store`: his server may keep it for him; else it carries <no-store/>. `held`: it comes
-        later than it was posted, and says when that was (XEP-0203).
+        `store`: his server may keep it for him in any case; else it carries <no-store/>, unless it
+        is personal or he wants an archive. `held`: it comes later than it was posted, and says when
+        that was (XEP-0203).
         """
-        follow = self._graph.follow(person, post.author)
-        mode = Mode.HOME if follow is None else follow.mode
-        key = (post.number, mode, store, held)
+        form = self._form(post, person, store, held)
+        shown = post.content
+        author = self._handle(post.author)
+        boosted = author if shown is post else self._handle(shown.author)
+        key = (post.number, shown.edits, author, boosted, form)
         made = self._made.get(key)
         if made is None:
-            made = self._made[key] = self._make(post, mode, store=store, held=held)
+            made = self._made[key] = self._make(post, form)
             if len(self._made) > _KEPT:
                 self._made.popitem(last=False)
         return made[0] + _escaped(self._graph.person(person).jid) + made[1]
 
-    def _make(self, post: Post, mode: Mode, *, store: bool, held: bool) -> tuple[bytes, bytes]:
+    def _handle(self, person: int) -> str | None:
+        return self._graph.person(person).handle
+
+    # Which variant
+
+    def _form(self, post: Post, person: int, store: bool, held: bool) -> _Form:
+        wishes = self._graph.wishes(person)
+        home = self._from_home(post, person)
+        if wishes is NO_WISHES and _is_plain(post):
+            return _Form(home, home, False, store, held, False, False)
+        personal = self._is_personal(post, person)
+        headline = wishes.delivery is Delivery.HEADLINE and not personal
+        return _Form(
+            home=home,
+            ids=home or wishes.ids,
+            headline=headline,
+            store=store or personal or wishes.archive,
+            held=held,
+            answers=post.parent is not None and self._had_parent(post.parent, person, post),
+            replaces=post.kind is Kind.EDIT and self._has_original(post, person),
+        )
+
+    def _from_home(self, post: Post, person: int) -> bool:
+        """S1.2; who does not follow is written to from home, in a direct message by its author."""
+        changed = _changed(post)
+        if changed.kind is Kind.DIRECT:
+            return False
+        follow = self._graph.follow(person, post.author)
+        return follow is None or follow.mode is Mode.HOME
+
+    def _is_personal(self, post: Post, person: int) -> bool:
+        """Whether it is for him: then it belongs into his archive (S1.4). A change is as its post.
+
+        Only who is named is asked about: for all others it is no.
+        """
+        changed = _changed(post)
+        if person not in changed.addressed:
+            return person in post.mentions
+        if changed.deleted:
+            return True
+        return decide(self._graph, changed, person).why in PERSONAL
+
+    def _had_parent(self, number: int, person: int, post: Post) -> bool:
+        """S2.7: an answer refers to a post only where that came, from the same address."""
+        parent = self._sent(person, number)
+        if parent is None:
+            return False
+        return self._sender(parent, person) == self._sender(post, person)
+
+    def _sender(self, post: Post, person: int) -> str:
+        if self._from_home(post, person):
+            return self._addresses.home
+        return self._addresses.author(self._graph.person(post.author))
+
+    def _has_original(self, edit: Post, person: int) -> bool:
+        original = edit.original
+        return original is not None and decide(self._graph, original, person).yes
+
+    # The bytes
+
+    def _make(self, post: Post, form: _Form) -> tuple[bytes, bytes]:
+        name = self._name(post)
         author = self._graph.person(post.author)
-        name = message_id(post.number, self._epoch)
-        message = Element(tag("message"))
-        if mode is Mode.AUTHOR:
-            sender, body = self._addresses.author(author), post.text
-        else:
-            sender = self._addresses.home
-            body = f"{author.handle}: {post.text}  #{short_id(post.number)}"
-        message.set("from", sender)
-        message.set("to", _TO)
-        message.set("type", "chat")
-        message.set("id", name)
-        if post.lang is not None:
-            message.set(f"{{{XML}}}lang", post.lang)
-        SubElement(message, tag("body")).text = body
+        sender = self._addresses.home if form.home else self._addresses.author(author)
+        kind = "headline" if form.headline else "chat"
+        message = Element(tag("message"), {"from": sender, "to": _TO, "type": kind, "id": name})
+        if post.content.lang is not None:
+            message.set(f"{{{XML}}}lang", post.content.lang)
+        SubElement(message, tag("body")).text = self._text(post, form)
+        self._refer(message, post, form, sender)
         SubElement(message, tag("origin-id", ORIGIN), id=name)
-        if not store:
+        if not form.store:
             SubElement(message, tag("no-store", HINTS))
-        if held:
+        if form.held:
             stamp = format_time(post.created)
             SubElement(
                 message, tag("delay", DELAY), {"from": self._addresses.domain, "stamp": stamp}
             )
         before, _, after = serialise(message).partition(_TO.encode())
         return before, after
+
+    def _name(self, post: Post) -> str:
+        if post.kind not in CHANGES or post.original is None:
+            return message_id(post.number, self._epoch)
+        edit = post.edits if post.kind is Kind.EDIT else None
+        return change_id(post.original.number, self._epoch, edit)
+
+    def _text(self, post: Post, form: _Form) -> str:
+        text = _GONE if post.kind is Kind.DELETE else post.content.text
+        if post.kind is Kind.BOOST:
+            boosted = self._handle(post.content.author)
+            text = f"{self._handle(post.author)} boosts {boosted}: {text}"
+        elif form.home:
+            text = f"{self._handle(post.author)}: {text}"
+        if form.ids or post.kind is Kind.BOOST:
+            text = f"{text}  #{short_id(_changed(post).content.number)}"
+        return text
+
+    def _refer(self, message: Element, post: Post, form: _Form, sender: str) -> None:
+        """What the entry is to other ones: its thread, the post that it answers or changes."""
+        if post.root is not None:
+            SubElement(message, tag("thread")).text = message_id(post.root, self._epoch)
+        if form.answers and post.parent is not None:
+            answered = message_id(post.parent, self._epoch)
+            SubElement(message, tag("reply", REPLY), {"to": sender, "id": answered})
+        if post.kind not in CHANGES or post.original is None:
+            return
+        changed = message_id(post.original.number, self._epoch)
+        if post.kind is Kind.DELETE:
+            SubElement(message, tag("retract", RETRACT), id=changed)
+            SubElement(message, tag("fallback", FALLBACK), {"for": RETRACT})
+        elif form.replaces:
+            SubElement(message, tag("replace", CORRECT), id=changed)
+
+
+def _is_plain(post: Post) -> bool:
+    """Whether it is about nobody and nothing else: most posts are, so they are told at once."""
+    return post.kind is Kind.POST and post.parent is None and not post.targets and not post.mentions
+
+
+def _changed(post: Post) -> Post:
+    """The post that an entry changes; else itself."""
+    return post.original if post.kind in CHANGES and post.original is not None else post
 
 
 @lru_cache(maxsize=65_536)

@@ -24,6 +24,7 @@ ORIGIN: Final = "urn:xmpp:sid:0"
 RECEIPTS: Final = "urn:xmpp:receipts"
 HINTS: Final = "urn:xmpp:hints"
 PING: Final = "urn:xmpp:ping"
+QUICK_RESPONSE: Final = "urn:xmpp:tmp:quick-response"
 VERSION: Final = "jabber:iq:version"
 
 UNREACHABLE: Final = frozenset({"remote-server-not-found", "remote-server-timeout"})
@@ -150,6 +151,8 @@ def error_reply(stanza: Element, error: RelayError, *, bare: bool = False) -> El
     answer = reply(stanza, stanza.tag.rpartition("}")[2], "error")
     element = SubElement(answer, tag("error"), type=error.type)
     SubElement(element, tag(error.condition, STANZA_ERRORS))
+    if error.specific is not None:
+        SubElement(element, error.specific)
     if not bare:
         text = SubElement(element, tag("text", STANZA_ERRORS))
         text.set(f"{{{XML}}}lang", "en")

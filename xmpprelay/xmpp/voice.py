@@ -9,9 +9,9 @@ nobody asked for comes at most once in ten seconds.
 import asyncio
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
-from xml.etree.ElementTree import Element
+from xml.etree.ElementTree import Element, SubElement
 
 from xmpprelay.core.courtesy import Courtesy, Load
 from xmpprelay.core.graph import Graph
@@ -19,7 +19,15 @@ from xmpprelay.core.model import OWN_LANE, Person
 from xmpprelay.errors import BadCommand, RelayError
 from xmpprelay.xmpp.addresses import Addresses
 from xmpprelay.xmpp.component import Component
-from xmpprelay.xmpp.stanzas import chat, error_reply, parse_jid, presence, size_at_least
+from xmpprelay.xmpp.stanzas import (
+    QUICK_RESPONSE,
+    chat,
+    error_reply,
+    parse_jid,
+    presence,
+    size_at_least,
+    tag,
+)
 
 _NAMED: Final = 5
 """Authors that a summary names; the rest are counted together, so that it stays one line."""
@@ -47,6 +55,8 @@ class Voice:
         self._now_s = now_s
         self._courtesy = Courtesy()
         self._waiting = 0  # notices that are yet to be said
+        self.summed_up: Callable[[int, Mapping[int, int]], bool] = lambda _person, _counts: False
+        # Says otherwise what a return has left, to whoever wants it so; whether it does.
 
     # Who is spoken to
 
@@ -150,6 +160,8 @@ class Voice:
 
     def summary(self, person: int, counts: dict[int, int]) -> None:
         """What a return left to `more` (S11.2)."""
+        if self.summed_up(person, counts):
+            return
         most = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
         names = [(self._graph.person(author).handle or "?", count) for author, count in most]
         line = ", ".join(f"{name} {count}" for name, count in names[:_NAMED])
@@ -180,6 +192,19 @@ class Voice:
     def not_subscribed(self, cause: Element, follower: str, address: str) -> None:
         """Tell a server that its roster is out of date (RFC 6121 §4.3.2)."""
         self.answer(cause, presence(address, follower, "unsubscribed"))
+
+    def tell_with(self, jid: str, text: str, buttons: Sequence[tuple[str, str]]) -> None:
+        """The same with buttons (XEP-0439): what each sends, and what stands on it."""
+        message = chat(self._addresses.home, jid, text, uuid.uuid4().hex)
+        for value, label in buttons:
+            SubElement(message, tag("response", QUICK_RESPONSE), value=value, label=label)
+        self._component.send(message)
+
+    def admitted(self, follower: Person, author: Person) -> None:
+        """Tell a follower's server that the author has let him follow (S5.2)."""
+        address = self._addresses.author(author)
+        self._component.send(presence(address, follower.jid, "subscribed"))
+        self._component.send(presence(address, follower.jid))
 
     def follow_ended(self, follower: Person, author: Person) -> None:
         """Tell a follower's server that he follows no more (RFC 6121 §3.2.1)."""

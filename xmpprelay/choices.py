@@ -1,0 +1,130 @@
+"""What people have chosen: settings, kept in the database and in the graph's wishes.
+
+One table says what each setting can be. A choice is written first, and counts from its commit on,
+in commit order. Groups, mutes, caps and digests are wishes too, and are changed in `less.py` and
+`keeping_out.py`; `Choices.change` is the one way in which any of them gets into the graph.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from xmpprelay.core.graph import Graph
+from xmpprelay.core.wishes import NO_WISHES, Delivery, Dms, Whose, Window, Wishes
+from xmpprelay.errors import StoreError, TryLater
+from xmpprelay.store.account import set_settings
+from xmpprelay.store.database import Database
+from xmpprelay.store.operations import SettingRow
+
+
+def _switch(text: str) -> bool:
+    return text == "on"
+
+
+SETTINGS: Final[Mapping[str, tuple[str, Callable[[str], Any]]]] = {
+    "replies": ("replies", Whose),
+    "mentions": ("mentions", Whose),
+    "dms": ("dms", Dms),
+    "window": ("window", Window),
+    "delivery": ("delivery", Delivery),
+    "archive": ("archive", _switch),
+    "quiet": ("quiet", _switch),
+    "ids": ("ids", _switch),
+    "lang": ("lang", str),
+    "tz": ("zone", str),
+}
+"""Each setting by the name that people type: the field of `Wishes`, and how its word is read."""
+
+PROFILE: Final = ("name", "about", "bot")
+"""The settings that others see."""
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What an author tells of himself."""
+
+    name: str = ""
+    about: str = ""
+    bot: bool = False
+
+
+_NO_PROFILE: Final = Profile()
+
+
+class Choices:
+    """The settings of everybody."""
+
+    def __init__(self, db: Database, graph: Graph) -> None:
+        self._db = db
+        self._graph = graph
+        self._profiles: dict[int, Profile] = {}
+
+    def load(self, settings: Iterable[tuple[int, str, str]]) -> None:
+        """Take up what is stored: (person, name, value); other names are left alone."""
+        for person, name, value in settings:
+            if name in SETTINGS or name in PROFILE:
+                self._apply(person, name, value)
+
+    def change(self, person: int, **fields: Any) -> None:
+        """Put committed choices into the graph: fields of `Wishes` with their new values."""
+        self._graph.set_wishes(person, replace(self._graph.wishes(person), **fields))
+
+    async def set(self, person: int, name: str, value: str) -> None:
+        """Keep a choice; it counts when this returns. Raises TryLater; then nothing has changed."""
+        await self.set_all(person, {name: value})
+
+    async def set_all(
+        self,
+        person: int,
+        values: Mapping[str, str | None],
+        committed: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Keep several choices, all or none; None is the default. Raises TryLater.
+
+        `committed` puts into effect what is none of SETTINGS or PROFILE.
+        """
+        rows = [SettingRow(person, name, value) for name, value in values.items()]
+
+        def apply(_: None) -> None:
+            for name, value in values.items():
+                self._apply(person, name, value)
+            committed()
+
+        try:
+            await self._db.write(set_settings, rows, committed=apply)
+        except StoreError as error:
+            raise TryLater(
+                "The relay cannot store this at the moment; nothing was changed. Try later."
+            ) from error
+
+    def _apply(self, person: int, name: str, value: str | None) -> None:
+        if name in SETTINGS:
+            field, read = SETTINGS[name]
+            chosen = getattr(NO_WISHES, field) if value is None else read(value)
+            self.change(person, **{field: chosen})
+        elif name in PROFILE:
+            told: Any = _switch(value or "") if name == "bot" else value or ""
+            self._profiles[person] = replace(self.profile(person), **{name: told})
+
+    def word(self, person: int, name: str) -> str | None:
+        """The value of a setting as it is typed; None: nothing is chosen, and there is no default.
+
+        KeyError for a name that is none of SETTINGS.
+        """
+        value = getattr(self.of(person), SETTINGS[name][0])
+        if isinstance(value, bool):
+            return "on" if value else "off"
+        return None if value is None else str(value)
+
+    def profile(self, person: int) -> Profile:
+        """What an author tells of himself."""
+        return self._profiles.get(person, _NO_PROFILE)
+
+    def forget(self, person: int) -> None:
+        """Somebody has left: he has chosen nothing any more."""
+        self._profiles.pop(person, None)
+        self._graph.set_wishes(person, NO_WISHES)
+
+    def of(self, person: int) -> Wishes:
+        """What a person has chosen, with the defaults for the rest."""
+        return self._graph.wishes(person)
