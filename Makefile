@@ -50,3 +50,4 @@ chaos:
 bench:
 	@tools/setup test
 	.venv/bin/python -m tests.bench latency
+	.venv/bin/python -m tests.bench routing

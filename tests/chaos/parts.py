@@ -19,7 +19,6 @@ from tests.chaos import characters, journal_kills, relay_kills, server_kills, si
 from tests.chaos.floods import run as all_floods
 from tests.chaos.report import Row
 from tests.servers.towns import TOWNS, EjabberdTown, ProsodyTown
-from xmpprelay.xmpp.barrier import SAMPLE
 
 REPOSITORY: Final = Path(__file__).parents[2]
 
@@ -123,20 +122,17 @@ class _Kind:
     name: str
     server: Callable[[], server_kills.Server]
     archived: bool = False
-    sample: int = SAMPLE
     by_ping: bool = False
 
 
 _KINDS: Final = (
     _Kind("Prosody", ProsodyTown),
     _Kind("ejabberd", EjabberdTown),
-    _Kind("ejabberd, everybody asked", EjabberdTown, sample=1),
     _Kind("ejabberd with mod_mam", lambda: EjabberdTown(mam=True)),
     _Kind(
-        "ejabberd with mod_mam, every post archived, everybody asked",
+        "ejabberd with mod_mam, every post archived",
         lambda: EjabberdTown(mam=True),
         archived=True,
-        sample=1,
     ),
 )
 _CONTROLS: Final = (
@@ -185,7 +181,6 @@ async def _kill_server(
                 first,
                 kills,
                 archived=kind.archived,
-                sample=kind.sample,
                 by_ping=kind.by_ping,
                 told=told,
             )

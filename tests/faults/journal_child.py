@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from xmpprelay.store.database import Database
-from xmpprelay.store.operations import PostRow, add_person, append_post
+from xmpprelay.store.operations import add_person
+from xmpprelay.store.posts import PostRow, append_post
 
 POSTERS = 20
 PADDING = " " + "x" * 4000
@@ -29,7 +30,7 @@ async def run(url: str, first: int) -> None:
 
 async def post(db: Database, author: int, tokens: Iterator[int]) -> None:
     for token in tokens:
-        row = PostRow(author, f"{token}{PADDING}", origin=str(token), lanes=lambda: ("",))
+        row = PostRow(author, f"{token}{PADDING}", origin=str(token), lanes=lambda _: ("",))
         made = await db.write(append_post, row)
         os.write(1, f"{token} {made.post.number}\n".encode())  # at once, unbuffered
 

@@ -91,7 +91,8 @@ async def test_who_joins_or_follows_on_a_full_disk_is_told_to_come_later(world: 
     followed = await bob.is_refused("follow alice")
     assert (followed.condition, followed.type) == ("resource-constraint", "wait")
     bob.sends_raw(f"<presence to='{bob.author('alice')}' type='subscribe'/>")
-    await bob.gets(lambda stanza: "Try later" in (stanza.body or ""))
+    refused = await bob.gets(kind="presence", type="error", sender=bob.author("alice"))
+    assert "Try later" in refused.text
     await bob.fence()
     assert not count(bob.mail.ledger, type="subscribed")
     await world.service.db.write(limit_pages, 10_000)

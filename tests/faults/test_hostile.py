@@ -107,7 +107,7 @@ async def test_an_echo_of_somebody_who_posts_makes_no_post(world: World) -> None
     assert await Parrot(far, "eve").until_it_is_quiet() == 7
     assert world.service.db.next_number == 6, "hers and eve's own words"
     errors = [each for each in far.mail.ledger if each.type == "error" and each.to == EVE]
-    assert {each.condition for each in errors} == {"not-allowed", "feature-not-implemented"}
+    assert {each.condition for each in errors} == {"not-allowed"}
 
 
 async def test_an_echo_is_an_echo_for_a_minute_only(world: World) -> None:

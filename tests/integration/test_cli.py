@@ -32,7 +32,8 @@ from xmpprelay.config import markdown, sample
 from xmpprelay.control import ControlServer, Request
 from xmpprelay.errors import Refused
 from xmpprelay.store.database import Database
-from xmpprelay.store.operations import PostRow, add_person, append_post
+from xmpprelay.store.operations import add_person
+from xmpprelay.store.posts import PostRow, append_post
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SECRET = "hunter2"
@@ -162,7 +163,7 @@ async def post(operator: Operator, *texts: str, open_lanes: tuple[str, ...] = ()
     database = await Database.open(operator.url, now=now)
     author = await database.write(add_person, "alice@example.org")
     for text in texts:
-        await database.write(append_post, PostRow(author.id, text, lanes=lambda: open_lanes))
+        await database.write(append_post, PostRow(author.id, text, lanes=lambda _: open_lanes))
     await database.close()
 
 
@@ -509,6 +510,19 @@ async def test_a_post_that_is_not_there_is_told(operator: Operator, post_id: str
 # ---- people ----
 
 
+def test_a_tier_is_pinned_without_a_relay_and_stands_in_the_audit(operator: Operator) -> None:
+    operator.run("people", "import", operator.file("people.csv", PEOPLE)).worked()
+    assert operator.run("people", "tier", "@Bob", "outlet").worked() == "@bob: outlet\n"
+    with sqlite3.connect(operator.database) as conn:
+        assert conn.execute("SELECT value FROM setting WHERE name = 'tier'").fetchall() == [
+            ("outlet",)
+        ]
+    assert "@bob outlet" in operator.run("audit").worked()
+    assert operator.run("people", "tier", "bob", "auto").worked() == "@bob: auto\n"
+    assert "There is no @nobody here" in operator.run("people", "tier", "nobody", "auto").failed()
+    assert "'many'" in operator.run("people", "tier", "bob", "many").failed(2)
+
+
 def test_people_are_imported_listed_and_exported_without_a_relay(operator: Operator) -> None:
     people = operator.file("people.csv", PEOPLE)
     out = operator.run("people", "import", people).worked()
@@ -625,6 +639,79 @@ async def test_progress_is_shown_on_a_terminal_and_nowhere_else(operator: Operat
         shown = await asyncio.to_thread(on_a_terminal, operator, "people", "import", people)
     assert "Importing" in shown
     assert re.search(r"4 people imported, with 4 new follows\.\r\n$", shown)
+
+
+# ---- block, unblock, blocks, audit ----
+
+
+def test_the_operator_blocks_without_a_relay(operator: Operator) -> None:
+    operator.run("people", "import", operator.file("people.csv", PEOPLE)).worked()
+    for target, jid in (
+        ("@bob", "bob@example.org"),
+        ("ALICE@relay.example.org", "alice@example.org"),
+        ("Erin@Far.Example", "erin@far.example"),
+        ("*.spam.org", "*.spam.org"),
+        ("spam.org", "spam.org"),
+    ):
+        assert operator.run("block", target).worked() == f"{jid} is blocked now.\n"
+    assert operator.run("block", "bob").worked() == "bob@example.org was blocked already.\n"
+    out = operator.run("unblock", "*.spam.org").worked()
+    assert out == "*.spam.org is not blocked any more.\n"
+    out = operator.run("unblock", "*.spam.org").worked()
+    assert out == "*.spam.org was not blocked; `xmpprelay blocks` lists who is.\n"
+    blocks = operator.run("blocks", "--json").worked().splitlines()
+    assert [json.loads(line)["target"] for line in blocks] == [
+        "bob@example.org",
+        "alice@example.org",
+        "erin@far.example",
+        "spam.org",
+    ]
+    assert operator.run("blocks").worked().startswith("target\tsince\nbob@example.org\t2")
+    entries = [json.loads(line) for line in operator.run("audit", "--json").worked().splitlines()]
+    assert [(each["action"], each["subject"]) for each in entries] == [
+        ("unblock", "*.spam.org"),
+        ("block", "spam.org"),
+        ("block", "*.spam.org"),
+        ("block", "erin@far.example"),
+        ("block", "alice@example.org"),
+        ("block", "bob@example.org"),
+        ("people import", "4 people, 4 new follows"),
+    ]
+    assert {each["who"] for each in entries} == {"command line"}
+    out = operator.run("audit", "--limit", "1").worked()
+    assert re.fullmatch(r"time\twho\taction\tsubject\n2\S+Z\tcommand line\tunblock\t\S+\n", out)
+
+
+@pytest.mark.parametrize(
+    ("target", "reason"),
+    [
+        ("relay.example.org", "relay.example.org is this relay itself"),
+        ("*.example.org", "*.example.org is this relay itself"),
+        ("@nobody", "Nobody here has the handle @nobody"),
+        ("home@relay.example.org", "Nobody here has the handle @home"),
+        ("no body@example.org", "is not a bare JID such as alice@example.org"),
+        ("bob@example.org/phone", "has a resource"),
+        ("spam..org", "is not a domain name"),
+        ("*.org.", "*.org is this relay itself"),
+        ("*.*.org", "is not a domain name"),
+        ("*@spam.org@", "is not a bare JID"),
+        ("*.", "Name a person, such as @bob, or a domain"),
+        ("", "Name a person, such as @bob, or a domain"),
+    ],
+)
+def test_what_cannot_be_blocked_is_told(operator: Operator, target: str, reason: str) -> None:
+    operator.run("people", "import", operator.file("people.csv", PEOPLE)).worked()
+    assert reason in operator.run("block", target).failed()
+    assert operator.run("blocks").worked() == "target\tsince\n"
+
+
+async def test_a_restore_is_in_the_audit(operator: Operator) -> None:
+    await post(operator, "one")
+    (await operator.run_beside("backup", "copy.db")).worked()
+    (await operator.run_beside("restore", "copy.db")).worked()
+    out = (await operator.run_beside("audit", "--json")).worked()
+    (entry,) = map(json.loads, out.splitlines())
+    assert (entry["action"], Path(entry["subject"]).name) == ("restore", "copy.db")
 
 
 # ---- migrate, backup, restore ----

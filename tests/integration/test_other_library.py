@@ -37,6 +37,18 @@ async def test_a_follower_gets_posts_live_and_after_an_absence(world: World) -> 
         await bob.next("presence", type="unsubscribed", **{"from": address})
 
 
+async def test_commands_are_forms_for_it(world: World) -> None:
+    [alice] = await world.authors("alice")
+    async with await client(world, "bob") as bob:
+        done = await bob.do("command", to=alice.home, node="ping")
+        assert (done["status"], done["notes"], done["fields"]) == ("completed", ["pong"], [])
+        done = await bob.do("command", to=alice.home, node="follow", who="alice")
+        assert (done["status"], done["fields"]) == ("completed", ["who"])
+        assert done["notes"] == ["You follow @alice now. `unfollow alice` ends it."]
+        await alice.says("hello")
+        assert (await bob.next("message", **{"from": alice.home}))["body"] == "alice: hello  #1"
+
+
 async def test_an_author_joins_posts_and_is_told(world: World) -> None:
     [bob] = await world.people("bob")
     async with await client(world, "alice") as alice:

@@ -237,15 +237,14 @@ def test_a_server_that_dies_in_the_middle_ends_the_tour_with_the_step(newcomer: 
     process = newcomer.starts("--tour-only")
     assert process.stdout is not None
     for line in process.stdout:
-        if line.startswith(STEPS[4]):
+        if line.startswith(STEPS[2]):  # early: the whole tour takes four seconds
             break
     newcomer.ends("prosody -F")
     out, err = process.communicate()
     assert process.returncode == 1
     assert "steps worked" not in out
-    assert re.search(r"Step [5678] \(.*\) failed\. ", " ".join(err.split())), err
+    assert re.search(r"Step [3-8] \(.*\) failed\. ", " ".join(err.split())), err
     assert "The last lines of the relay's log" in err
-    assert "stream.lost" in err
     assert "The last lines of Prosody's log" in err
     assert "Traceback" not in err
     assert newcomer.has_nothing_left()

@@ -32,6 +32,9 @@ from xmpprelay.xmpp.component import (
     Component,
 )
 
+UNTIL_S: Final = 30.0
+"""What is waited for inside of the relay comes at once, or after a time-out of some seconds."""
+
 NO_LIMITS: Final = Limits(posts_per_second=1000.0, burst=10_000, posts_per_hour=3_600_000)
 """For tests that are not about limits."""
 
@@ -199,7 +202,7 @@ class World:
 
     async def until(self, so: Callable[[], bool]) -> None:
         """Return when something inside of the relay is so, of which it tells nobody."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(UNTIL_S):
             while not so():  # noqa: ASYNC110 - looked at in each turn of the loop
                 await asyncio.sleep(0)
 

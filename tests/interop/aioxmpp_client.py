@@ -137,6 +137,22 @@ class Driven:
         await self.client.send(stanza)
         return {"id": stanza.id_}
 
+    async def command(self, to: str, node: str, **values: str) -> Any:
+        """Execute an ad-hoc command, fill in its form, if there is one, and complete it."""
+        adhoc = self.client.summon(aioxmpp.AdHocClient)
+        session = await adhoc.execute(aioxmpp.JID.fromstr(to), node)
+        asked = []
+        if session.status is aioxmpp.adhoc.CommandStatus.EXECUTING:
+            form = session.first_payload
+            asked = sorted(field.var for field in form.fields if field.var)
+            for field in form.fields:
+                if field.var in values:
+                    field.values[:] = [values[field.var]]
+            form.type_ = aioxmpp.forms.DataType.SUBMIT
+            await session.proceed(action=aioxmpp.adhoc.ActionType.COMPLETE, payload=[form])
+        notes = [note.body for note in session.response.notes]
+        return {"fields": asked, "notes": notes, "status": session.status.value}
+
     async def quit(self) -> None:
         if self.client is not None and self.client.running:
             stopped = asyncio.Event()

@@ -1,0 +1,90 @@
+"""The audience of a post in a large graph: how long it takes to find, and what the graph costs.
+
+One author has 10,000 followers, of whom 200 block somebody or him, 500 mute, and 2,000 have chosen
+which replies they want. "First" is with nothing known of the author, as after a change of blocks or
+settings; "again" is with nothing changed since. The graph is one of 100,000 people and 1,000,000
+follows.
+"""
+
+import resource
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from statistics import median
+from typing import Final
+
+from xmpprelay.core.graph import Graph
+from xmpprelay.core.model import OWN_LANE, Follow, Mode, Person, Post
+from xmpprelay.core.routing import Audience
+from xmpprelay.core.wishes import Mute, Sort, Span, Whose, Wishes
+
+FOLLOWERS: Final = 10_000
+PEOPLE: Final = 100_000
+FOLLOWS: Final = 1_000_000
+RUNS: Final = 21
+AUTHOR, OTHER = 1, 2
+NOW: Final = datetime(2030, 1, 1, tzinfo=UTC)
+
+
+def crowd() -> Graph:
+    """The author, and followers of whom some are choosy."""
+    graph = Graph(["example.org"])
+    for person in range(1, FOLLOWERS + 3):
+        graph.add_person(Person(person, f"p{person}@example.org", None))
+    for person in range(3, FOLLOWERS + 3):
+        graph.add_follow(Follow(person, AUTHOR, Mode.AUTHOR, 1))
+    mute = Mute(Sort.PERSON, str(OTHER), Span(NOW - timedelta(days=1)))
+    for person in range(3, 203):
+        graph.block(person, f"p{OTHER if person % 2 else AUTHOR}@example.org")
+    for person in range(203, 703):
+        graph.set_wishes(person, Wishes(mutes=(mute,)))
+    for person in range(703, 2703):
+        graph.set_wishes(person, Wishes(replies=Whose.ALL if person % 2 else Whose.NONE))
+    return graph
+
+
+def run() -> None:
+    """Print the figures as rows of docs/performance.md."""
+    graph = crowd()
+    plain = Post(50, AUTHOR, "hello", None, NOW)
+    print("| a post of an author with 10,000 followers | first, ms | again, ms |")
+    print("|---|---|---|")
+    for name, post in (
+        ("a plain post", plain),
+        ("a reply", replace(plain, targets=(OTHER,))),
+        ("a mention", replace(plain, mentions=(OTHER,))),
+    ):
+        first, again = [], []
+        for _ in range(RUNS):
+            graph.revision += 1  # as any block or setting makes it grow
+            audience = Audience(graph, post, OWN_LANE)
+            first.append(_ms(audience.allowed))
+            again.append(_ms(audience.allowed))
+        print(f"| {name} | {median(first):.1f} | {median(again):.3f} |")
+    with _memory() as mib:
+        began = time.monotonic()
+        large = Graph(["example.org"])
+        for person in range(1, PEOPLE + 1):
+            large.add_person(Person(person, f"person{person}@example.org", None))
+        each = FOLLOWS // PEOPLE
+        for follow in range(FOLLOWS):
+            follower = 1 + follow // each
+            author = 1 + (follower * 7919 + follow % each * 104_729) % PEOPLE
+            large.add_follow(Follow(follower, author, Mode.HOME, 1))
+        took_s = time.monotonic() - began
+    print(f"\n100,000 people and 1,000,000 follows: {mib()} MiB, made in {took_s:.1f} s")
+
+
+def _ms(do: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    do()
+    return (time.perf_counter() - began) * 1000
+
+
+@contextmanager
+def _memory() -> Iterator[Callable[[], int]]:
+    """How much the peak of the process grows, in MiB."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    yield lambda: (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024

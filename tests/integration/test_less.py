@@ -1,0 +1,81 @@
+"""Seeing less, through a real server: digests, `off` and tiers as people and operators see them."""
+
+import asyncio
+
+from tests.integration.clients import HINTS, Person
+from tests.integration.world import World
+from xmpprelay import control
+from xmpprelay.core.volume import LoadState, Tier
+
+
+async def reader_and_author(world: World) -> tuple[Person, Person]:
+    [alice] = await world.authors("alice")
+    [bob] = await world.people("bob")
+    await bob.adds("alice")
+    await world.live(bob)
+    return alice, bob
+
+
+async def test_a_digest_is_a_chat_message_from_home_that_his_server_may_keep(world: World) -> None:
+    alice, bob = await reader_and_author(world)
+    await bob.says("digest alice")
+    await alice.says("one")
+    world.clock.passes(minutes=61)
+    world.service.tick()
+    digest = await bob.gets(lambda stanza: "#1" in (stanza.body or ""))
+    assert (digest.sender, digest.type, digest.body) == (bob.home, "chat", "alice: one  #1")
+    assert not digest.has("no-store", HINTS)
+    assert digest.post_id is None
+
+
+async def test_a_digest_that_is_due_while_the_relay_is_down_comes_when_it_is_up(
+    world: World,
+) -> None:
+    alice, bob = await reader_and_author(world)
+    await bob.says("digest alice")
+    await alice.says("one")
+    await world.stops()
+    world.clock.passes(minutes=61)
+    await world.starts()
+    await world.live(bob)
+    world.service.tick()
+    await bob.gets(lambda stanza: stanza.body == "alice: one  #1")
+    world.clock.passes(minutes=61)
+    world.service.tick()
+    await bob.says("ping")
+    assert [each.body for each in bob.mail.ledger].count("alice: one  #1") == 1
+
+
+async def test_under_load_posts_of_outlets_go_to_digests_and_status_says_so(world: World) -> None:
+    alice, bob = await reader_and_author(world)
+    await world.service.volume.pin("alice", Tier.OUTLET)
+    world.service.volume._load.state = LoadState.BUSY
+    await alice.says("surplus")
+    await bob.fence()
+    assert bob.posts() == []
+    world.service.volume.sample()
+    assert world.service.volume.state is LoadState.NORMAL
+    assert "All is well" in await bob.says("status")
+    await alice.says("live again")
+    await bob.gets_post("live again")
+    for _ in range(2):
+        world.service.tick()
+        await asyncio.sleep(0)
+        world.clock.passes(minutes=61)
+    world.service.tick()
+    await bob.gets(lambda stanza: "surplus  #1" in (stanza.body or ""))
+
+
+async def test_the_operator_pins_a_tier_while_the_relay_runs(world: World) -> None:
+    alice, bob = await reader_and_author(world)
+    call = control.call(
+        world.config.store.socket, "people.tier", {"handle": "alice", "tier": "firehose"}
+    )
+    await call
+    await alice.says("for the digest")
+    await alice.says("and this, too")
+    await bob.fence()
+    assert bob.posts() == []
+    await world.service.volume.pin("alice", None)
+    await alice.says("live")
+    await bob.gets_post("live")
