@@ -12,6 +12,7 @@ from typing import Final
 
 from xmpprelay.core.graph import Graph
 from xmpprelay.core.model import Mode, Person
+from xmpprelay.core.notices import Notices
 from xmpprelay.errors import Refused, StoreError, TryLater
 from xmpprelay.people import NOTICE_EVERY_S, People, Wire
 from xmpprelay.store.database import Database
@@ -47,8 +48,7 @@ class Approval:
         self._wire = wire
         self._now = now
         self._monotonic = monotonic
-        self._told_at: dict[int, float] = {}  # author -> when he was told of a request last
-        self._untold: dict[int, list[Person]] = {}  # author -> who has asked since then
+        self._requests: Notices[list[Person]] = Notices(NOTICE_EVERY_S, list)  # by author
         people.asked = self._asked
 
     def load(self, settings: Iterable[tuple[int, str, str]]) -> None:
@@ -109,7 +109,7 @@ class Approval:
             self._wire.admitted(follower, author)
         else:
             text = f"@{author.handle} lets you follow. `unfollow {author.handle}` ends it."
-            self._wire.tell(follower.jid, text)
+            self._wire.mention(follower.jid, text)
 
     async def deny(self, author: Person, follower: Person) -> None:
         """Refuse a request; nobody is told. Raises Refused if there is none, TryLater."""
@@ -132,31 +132,31 @@ class Approval:
     # Telling the author: of the first at once, then at most every ten minutes, as of followers
 
     def _asked(self, author: Person, follower: Person) -> None:
-        self._untold.setdefault(author.id, []).append(follower)
-        self._tell(author)
+        self._requests.of(author.id).append(follower)
+        asked = self._requests.take(author.id, self._monotonic())
+        if asked is not None:
+            self._tell(author, asked)
 
     def tick(self) -> None:
         """A minute has passed: tell authors of requests that were kept for a common notice."""
-        for author in list(self._untold):
-            self._tell(self._graph.person(author))
-        before = self._monotonic() - NOTICE_EVERY_S
-        self._told_at = {who: at for who, at in self._told_at.items() if at > before}
+        for author, asked in self._requests.due(self._monotonic()):
+            self._tell(self._graph.person(author), asked)
 
-    def _tell(self, author: Person) -> None:
-        now = self._monotonic()
-        told_at = self._told_at.get(author.id)
-        if told_at is not None and now - told_at < NOTICE_EVERY_S:
-            return
-        waiting = [w for w in self._untold.pop(author.id) if not self._graph.cut(w.id, author.id)]
+    def forget(self, person: int) -> None:
+        """Somebody has left: he is told of nothing any more."""
+        self._requests.forget(person)
+
+    def _tell(self, author: Person, asked: Iterable[Person]) -> None:
+        waiting = [each for each in asked if not self._graph.cut(each.id, author.id)]
         if not waiting:
+            self._requests.not_told(author.id)
             return
-        self._told_at[author.id] = now
         if len(waiting) > 1:
             text = f"{len(waiting)} people want to follow you: `requests` lists them."
-            self._wire.tell_with(author.jid, text, [("requests", "Requests")])
+            self._wire.mention(author.jid, text, [("requests", "Requests")])
             return
         name = waiting[0].handle or waiting[0].jid
-        self._wire.tell_with(
+        self._wire.mention(
             author.jid,
             f"{plain_name(waiting[0])} wants to follow you: `approve {name}` / `deny {name}`",
             [(f"approve {name}", "Approve"), (f"deny {name}", "Deny")],

@@ -6,7 +6,6 @@ through `Wire`, whichever door the change came by: four doors, one record (S5.1)
 """
 
 import contextlib
-import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from xmpprelay.core.graph import Graph
 from xmpprelay.core.handles import check_handle, skeleton
 from xmpprelay.core.model import Grant, Mode, Person, Rest
 from xmpprelay.core.newcomers import DomainLimits, Newcomers
+from xmpprelay.core.notices import Notices
 from xmpprelay.errors import Refused, RelayError, StoreError, TryLater, UnknownHandle
 from xmpprelay.journal import Journal
 from xmpprelay.store.bulk import ImportedPerson, import_follows, import_people
@@ -85,14 +85,11 @@ class Wire(Protocol):
     def admitted(self, follower: Person, author: Person) -> None:
         """Tell a follower's server that the author has let him follow."""
 
-    def tell_with(self, jid: str, text: str, buttons: Sequence[tuple[str, str]]) -> None:
-        """Say something that can be answered by a button: (what it sends, what stands on it)."""
+    def mention(self, jid: str, text: str, buttons: Sequence[tuple[str, str]] = ()) -> None:
+        """Say something to somebody that he has not asked for, from home@relay.
 
-    def tell(self, jid: str, text: str) -> None:
-        """Say something to somebody, from home@relay."""
-
-    def mention(self, jid: str, text: str) -> None:
-        """Say something to somebody that he has not asked for, from home@relay."""
+        It can be answered by a button: (what it sends, what stands on it).
+        """
 
 
 class People:
@@ -127,7 +124,7 @@ class People:
         self._max_follows = max_follows
         self._newcomers = Newcomers(graph, of_a_domain)
         self._catchup: dict[int, int] = {}
-        self._notices: dict[int, _Notice] = {}  # by author
+        self._new_followers: Notices[_Names] = Notices(NOTICE_EVERY_S, _Names)
         self._told: set[tuple[int, str]] = set()  # (person, what)
         self.asked: Callable[[Person, Person], None] = _nobody_asks  # (author, follower)
         self._former: dict[str, tuple[int, datetime]] = {}  # handle -> (person, since when not)
@@ -238,7 +235,7 @@ class People:
         """Somebody has left: nothing is remembered of what he chose or was told."""
         if self._catchup.pop(person, None) is not None:
             self._delivery.set_catchup(person, CATCHUP_USUAL)
-        self._notices.pop(person, None)
+        self._new_followers.forget(person)
         self._told = {(who, what) for who, what in self._told if who != person}
 
     async def _person(self, jid: str) -> Person:
@@ -312,31 +309,15 @@ class People:
             self.take_follow(followed)
 
     def _notice(self, author: Person, follower: Person) -> None:
-        notice = self._notices.setdefault(author.id, _Notice())
-        name = name_of(follower)
-        if len(notice.names) < NOTICE_NAMES or name in notice.names:
-            notice.names[name] = None
-        else:
-            notice.others += 1
-        self._tell_followers(author, notice)
-
-    def _tell_followers(self, author: Person, notice: "_Notice") -> None:
-        now = self._monotonic()
-        if now - notice.told_at < NOTICE_EVERY_S:
-            return
-        if not notice.names:
-            del self._notices[author.id]  # quiet for so long: the next one is told at once
-            return
-        names, others = list(notice.names), notice.others
-        ending = f", and {others} others" if others else ""
-        told = f"{len(names) + others} more follow you: {', '.join(names)}{ending}"
-        self._wire.mention(author.jid, told if len(names) > 1 else f"{names[0]} follows you.")
-        self._notices[author.id] = _Notice(now)
+        self._new_followers.of(author.id).add(name_of(follower))
+        kept = self._new_followers.take(author.id, self._monotonic())
+        if kept is not None:
+            self._wire.mention(author.jid, kept.told())
 
     def tick(self) -> None:
         """A minute has passed: tell authors of followers that were kept for a common notice."""
-        for author, notice in list(self._notices.items()):
-            self._tell_followers(self._graph.person(author), notice)
+        for author, kept in self._new_followers.due(self._monotonic()):
+            self._wire.mention(self._graph.person(author).jid, kept.told())
 
     async def unfollow(self, jid: str, author: Person) -> bool:
         """End a follow, for all doors; whether there was one (S5.1). Raises TryLater."""
@@ -461,12 +442,24 @@ class People:
 
 
 @dataclass(slots=True)
-class _Notice:
-    """New followers of one author: when he was told last, and whom he is yet to be told of."""
+class _Names:
+    """New followers of whom an author is yet to be told."""
 
-    told_at: float = -math.inf
     names: dict[str, None] = field(default_factory=dict)
     others: int = 0  # more than are named
+
+    def add(self, name: str) -> None:
+        if len(self.names) < NOTICE_NAMES or name in self.names:
+            self.names[name] = None
+        else:
+            self.others += 1
+
+    def told(self) -> str:
+        names = list(self.names)
+        if len(names) == 1:
+            return f"{names[0]} follows you."
+        ending = f", and {self.others} others" if self.others else ""
+        return f"{len(names) + self.others} more follow you: {', '.join(names)}{ending}"
 
 
 def _nobody_asks(_author: Person, _follower: Person) -> None:

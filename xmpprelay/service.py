@@ -154,7 +154,7 @@ class Service:
             domain=xmpp.domain,
             home=self.addresses.home,
             first_time=self.people.first_time,
-            tell=self.voice.tell,
+            mention=self.voice.mention,
             now=now,
             monotonic=monotonic,
         )
@@ -184,6 +184,7 @@ class Service:
             now=now,
             monotonic=monotonic,
         )
+        self.account.forget += [self.approval.forget, self.relay.likes.forget]
         self.intake = Intake(self.voice.is_stranger)
         self._doors()
         self.control = ControlServer(config.store.socket, self._handlers())

@@ -3,14 +3,13 @@
 What is yet to be told lives in memory: a crash loses the line, never the like.
 """
 
-import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final
+from typing import Final, TypeAlias
 
 from xmpprelay.core.graph import Graph
 from xmpprelay.core.model import Person, Post
+from xmpprelay.core.notices import Notices
 from xmpprelay.core.text import short_id
 from xmpprelay.relay.taking import stored
 from xmpprelay.store.database import Database
@@ -26,32 +25,28 @@ POSTS_NAMED: Final = 10
 """So many posts are named in one line."""
 
 
-@dataclass(slots=True)
-class _Untold:
-    """Likes of one author's posts: when he was told last, and what he is yet to be told."""
-
-    told_at: float = -math.inf
-    by_post: dict[int, dict[int, None]] = field(default_factory=dict)  # number -> people
+ByPost: TypeAlias = dict[int, dict[int, None]]
+"""Post number -> who likes it, in order."""
 
 
 class Likes:
-    """Keeps likes. `tell` says something to a bare JID."""
+    """Keeps likes. `mention` says something that he has not asked for to a bare JID."""
 
     def __init__(
         self,
         db: Database,
         graph: Graph,
-        tell: Callable[[str, str], None],
+        mention: Callable[[str, str], None],
         *,
         now: Callable[[], datetime],
         monotonic: Callable[[], float],
     ) -> None:
         self._db = db
         self._graph = graph
-        self._tell = tell
+        self._mention = mention
         self._now = now
         self._monotonic = monotonic
-        self._untold: dict[int, _Untold] = {}
+        self._untold: Notices[ByPost] = Notices(TELL_EVERY_S, dict)  # by author
 
     async def like(self, person: Person, post: Post) -> None:
         """A person likes a post, or what a boost shows; again changes nothing. Raises TryLater."""
@@ -59,47 +54,45 @@ class Likes:
         row = LikeRow(person.id, shown.number)
         new = await stored(lambda: self._db.write(like, row))
         if new and shown.author != person.id:
-            untold = self._untold.setdefault(shown.author, _Untold())
-            untold.by_post.setdefault(shown.number, {})[person.id] = None
-            self._tell_author(shown.author)
+            self._untold.of(shown.author).setdefault(shown.number, {})[person.id] = None
+            by_post = self._untold.take(shown.author, self._monotonic())
+            if by_post is not None:
+                self._tell(shown.author, by_post)
 
     async def unlike(self, person: Person, post: Post) -> None:
         """A person does not like a post any more. Raises TryLater."""
         shown = post.content
         row = LikeRow(person.id, shown.number)
         await stored(lambda: self._db.write(unlike, row))
-        untold = self._untold.get(shown.author)
-        if untold is not None and shown.number in untold.by_post:
-            untold.by_post[shown.number].pop(person.id, None)
+        by_post = self._untold.kept_for(shown.author) or {}
+        by_post.get(shown.number, {}).pop(person.id, None)
 
     def tick(self) -> None:
         """A minute has passed: tell authors what was kept for one line."""
-        for author in list(self._untold):
-            self._tell_author(author)
+        for author, by_post in self._untold.due(self._monotonic()):
+            self._tell(author, by_post)
 
     def flush(self) -> None:
         """Tell everybody now: the relay stops."""
-        for untold in self._untold.values():
-            untold.told_at = -math.inf
+        self._untold.hurry()
         self.tick()
 
-    def _tell_author(self, author: int) -> None:
-        untold = self._untold[author]
-        now = self._monotonic()
-        if now - untold.told_at < TELL_EVERY_S:
-            return
+    def forget(self, person: int) -> None:
+        """Somebody has left: he is told of nothing any more."""
+        self._untold.forget(person)
+
+    def _tell(self, author: int, by_post: ByPost) -> None:
         lines = [
             line
-            for number, people in untold.by_post.items()
+            for number, people in by_post.items()
             if (line := self._line(author, number, list(people)))
         ]
         if not lines:
-            del self._untold[author]  # quiet for so long: the next one is told at once
+            self._untold.not_told(author)
             return
         left = len(lines) - POSTS_NAMED
         ending = f"; and {left} more posts" if left > 0 else ""
-        self._tell(self._graph.person(author).jid, "; ".join(lines[:POSTS_NAMED]) + ending)
-        self._untold[author] = _Untold(now)
+        self._mention(self._graph.person(author).jid, "; ".join(lines[:POSTS_NAMED]) + ending)
 
     def _line(self, author: int, number: int, people: list[int]) -> str:
         """Who likes a post, as far as the author wants to hear of them (S6.1, S7)."""

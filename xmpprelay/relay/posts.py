@@ -41,8 +41,9 @@ class Relay:
     """The way of everything that people write into the journal.
 
     `home` is the address at which one writes in public; `first_time` says, once, that a person was
-    never told of something; `tell` says something to a bare JID. `live_per_hour`, set by whoever
-    knows about volume, gives how many posts of an author an hour come by themselves (S10.3).
+    never told of something; `mention` says something unasked to a bare JID. `live_per_hour`, which
+    is set by whoever knows about volume, gives how many posts of an author an hour come by
+    themselves (S10.3).
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class Relay:
         domain: str,
         home: str,
         first_time: Callable[[int, str], bool],
-        tell: Callable[[str, str], None],
+        mention: Callable[[str, str], None],
         now: Callable[[], datetime],
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -82,7 +83,7 @@ class Relay:
             lambda author: self.live_per_hour(author),
             limits.max_chars,
         )
-        self.likes = Likes(db, graph, tell, now=now, monotonic=monotonic)
+        self.likes = Likes(db, graph, mention, now=now, monotonic=monotonic)
 
     def author(self, jid: str) -> Person:
         """The person who writes; NotRegistered: he has no handle (S5.6, S12)."""

@@ -133,30 +133,35 @@ class Voice:
         """Whether a line is one that home@relay has just said to somebody (S12.3)."""
         return self._courtesy.has_said(jid, text, self._now_s())
 
-    def tell(self, jid: str, text: str) -> None:
-        """A chat message from home@relay (S1.5), without any limit."""
+    def tell(self, jid: str, text: str, buttons: Sequence[tuple[str, str]] = ()) -> None:
+        """A chat message from home@relay (S1.5), without any limit; `buttons` as in `mention`."""
         self._courtesy.says(jid, text, self._now_s())
-        self._component.send(chat(self._addresses.home, jid, text, uuid.uuid4().hex))
+        message = chat(self._addresses.home, jid, text, uuid.uuid4().hex)
+        for value, label in buttons:
+            SubElement(message, tag("response", QUICK_RESPONSE), value=value, label=label)
+        self._component.send(message)
 
     # What nobody asked for
 
-    def mention(self, jid: str, text: str) -> None:
+    def mention(self, jid: str, text: str, buttons: Sequence[tuple[str, str]] = ()) -> None:
         """Say something that nobody asked for, as soon as the ten seconds since the last are over.
 
-        A stranger is told nothing.
+        It can be answered by a button (XEP-0439): (what it sends, what stands on it). A stranger is
+        told nothing.
         """
         if self.is_stranger(jid):
             return
         wait_s = self._courtesy.says_unasked(jid, self._now_s())
         if not wait_s:
-            self.tell(jid, text)
+            self.tell(jid, text, buttons)
         elif self._waiting < MENTIONS_WAITING:
             self._waiting += 1
-            asyncio.get_running_loop().call_later(wait_s, self._mention_again, jid, text)
+            loop = asyncio.get_running_loop()
+            loop.call_later(wait_s, self._mention_again, jid, text, buttons)
 
-    def _mention_again(self, jid: str, text: str) -> None:
+    def _mention_again(self, jid: str, text: str, buttons: Sequence[tuple[str, str]]) -> None:
         self._waiting -= 1
-        self.mention(jid, text)
+        self.mention(jid, text, buttons)
 
     def summary(self, person: int, counts: dict[int, int]) -> None:
         """What a return left to `more` (S11.2)."""
@@ -192,13 +197,6 @@ class Voice:
     def not_subscribed(self, cause: Element, follower: str, address: str) -> None:
         """Tell a server that its roster is out of date (RFC 6121 §4.3.2)."""
         self.answer(cause, presence(address, follower, "unsubscribed"))
-
-    def tell_with(self, jid: str, text: str, buttons: Sequence[tuple[str, str]]) -> None:
-        """The same with buttons (XEP-0439): what each sends, and what stands on it."""
-        message = chat(self._addresses.home, jid, text, uuid.uuid4().hex)
-        for value, label in buttons:
-            SubElement(message, tag("response", QUICK_RESPONSE), value=value, label=label)
-        self._component.send(message)
 
     def admitted(self, follower: Person, author: Person) -> None:
         """Tell a follower's server that the author has let him follow (S5.2)."""
