@@ -55,7 +55,7 @@ async def test_a_later_versions_database_is_refused(
         await migrate(on(path))
 
 
-NEWEST, NEXT = "0002", "0003"
+NEWEST, NEXT = "0003", "0004"
 """The newest revision of the package, and the one that the tests add."""
 
 

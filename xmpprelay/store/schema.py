@@ -133,7 +133,10 @@ post = Table(
     Column("nth_day", Integer, nullable=False, server_default="0"),
     Column("surplus", Boolean, nullable=False, server_default=false()),
     Column("root", Id),  # of a reply: the number of the post with which its thread began
+    Column("attachments", Text, nullable=False, server_default="[]"),  # JSON: addresses
+    Column("atom_id", Text),  # of a post taken over from another relay: its id there
 )
+Index("ix_post_atom_id", post.c.atom_id, unique=True)
 Index("ix_post_author_number", post.c.author, post.c.number)
 Index(
     "ix_post_author_origin",
@@ -325,6 +328,96 @@ audit = Table(  # what operators and admins have done
     Column("subject", Text, nullable=False),
     sqlite_autoincrement=True,
 )
+
+# --- the primary service (docs/flow.md, "Into the primary") --------------------------------------
+
+insertion = Table(
+    "insertion",
+    metadata,
+    Column("id", Id, primary_key=True, autoincrement=True),  # ascending: the order of an account
+    Column("account", Id, nullable=False),  # person id of the author; 0: the operator's own account
+    Column("post", Id, ForeignKey("post.number"), nullable=False),  # what is inserted or changed
+    Column("part", Integer, nullable=False, server_default="0"),  # of a split post: 1, 2, …
+    Column("act", Text, nullable=False),  # insertion.Act
+    Column("state", Text, nullable=False),  # insertion.State
+    Column("created", Moment, nullable=False),  # of the entry of the journal that asks for it
+    Column("due", Moment),  # when it is looked at again; NULL: it is final
+    Column("key", Text),  # of the last sending
+    Column("tries", Integer, nullable=False, server_default="0"),
+    Column("alike", Integer, nullable=False, server_default="0"),  # the same failure, in a row
+    Column("unclear", Boolean, nullable=False, server_default=false()),  # a sending may have worked
+    Column("first_sent", Moment),
+    Column("last_sent", Moment),
+    Column("high_water", Text),  # remote id that was there before the first sending
+    Column("remote_id", Text),
+    Column("remote_url", Text),
+    Column("media", Text, nullable=False, server_default="{}"),  # JSON: address -> remote id
+    Column("reason", Text, nullable=False, server_default=""),  # short code of the last outcome
+    Column("detail", Text, nullable=False, server_default=""),
+    sqlite_autoincrement=True,
+)
+OPEN_INSERTION: Final = insertion.c.due.is_not(None)
+Index(
+    "ix_insertion_open",
+    insertion.c.account,
+    insertion.c.id,
+    sqlite_where=OPEN_INSERTION,
+    postgresql_where=OPEN_INSERTION,
+)
+Index("ix_insertion_post", insertion.c.post)
+Index(  # one status is claimed by one post
+    "ix_insertion_remote",
+    insertion.c.account,
+    insertion.c.remote_id,
+    unique=True,
+    sqlite_where=insertion.c.act == "insert",
+    postgresql_where=insertion.c.act == "insert",
+)
+
+link = Table(  # whose account at which primary
+    "link",
+    metadata,
+    Column("person", Id, ForeignKey("person.id"), primary_key=True),
+    Column("site", Text, nullable=False),  # base URL of the instance
+    Column("name", Text, nullable=False),  # alice@social.example
+    Column("remote_id", Text, nullable=False),
+    Column("token", Text, nullable=False),  # encrypted (secretbox.py)
+    Column("created", Moment, nullable=False),
+    Column("refused", Moment),  # since when the credentials do not hold; NULL: they do
+    Column("private", Boolean, nullable=False, server_default=false()),
+    # A protected author wants his posts there, for his followers there
+)
+Index("ix_link_remote", link.c.site, link.c.remote_id, unique=True)
+
+client = Table(  # the relay, as each instance knows it
+    "client",
+    metadata,
+    Column("site", Text, primary_key=True),
+    Column("client_id", Text, nullable=False),
+    Column("client_secret", Text, nullable=False),  # encrypted
+    Column("created", Moment, nullable=False),
+)
+
+outage = Table(  # when a primary was on standby
+    "outage",
+    metadata,
+    Column("id", Id, primary_key=True, autoincrement=True),
+    Column("site", Text, nullable=False, server_default=""),
+    Column("began", Moment, nullable=False),
+    Column("ended", Moment),  # NULL: it lasts
+    Column("reason", Text, nullable=False),
+    Column("carried", Integer, nullable=False, server_default="0"),  # posts that waited at its end
+    sqlite_autoincrement=True,
+)
+
+imported = Table(  # files of posts that were taken over
+    "imported",
+    metadata,
+    Column("digest", Text, primary_key=True),  # SHA-256 of its lines
+    Column("at", Moment, nullable=False),
+    Column("posts", Integer, nullable=False),
+)
+
 
 meta = Table(
     "meta",
