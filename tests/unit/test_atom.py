@@ -1,0 +1,131 @@
+"""A post as an Atom entry (core/atom.py), read back by the standard library's parser."""
+
+from datetime import UTC, datetime, timedelta, timezone
+from xml.etree import ElementTree
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from xmpprelay.core.atom import (
+    TITLE_CHARS,
+    Entry,
+    entry_element,
+    item_uri,
+    jid_uri,
+    rfc3339,
+    title_of,
+)
+from xmpprelay.core.text import clean
+
+NAMES = {"a": "http://www.w3.org/2005/Atom", "thr": "http://purl.org/syndication/thread/1.0"}
+LANGUAGE = "{http://www.w3.org/XML/1998/namespace}lang"
+NOON = datetime(2024, 5, 17, 12, 0, 0, 123_456, tzinfo=UTC)
+TEA = Entry("xmpp:relay.test?;node=k3f", "Tea?", "alice", "alice@example.test", NOON)
+
+
+def read(entry: Entry) -> ElementTree.Element:
+    """What somebody else's parser makes of the bytes of an entry."""
+    return ElementTree.fromstring(ElementTree.tostring(entry_element(entry), encoding="utf-8"))
+
+
+def test_an_entry_has_what_every_entry_must_have() -> None:
+    entry = read(TEA)
+    assert entry.tag == "{http://www.w3.org/2005/Atom}entry"
+    assert entry.findtext("a:id", namespaces=NAMES) == "xmpp:relay.test?;node=k3f"
+    assert entry.findtext("a:title", namespaces=NAMES) == "Tea?"
+    assert entry.findtext("a:content", namespaces=NAMES) == "Tea?"
+    assert entry.findtext("a:published", namespaces=NAMES) == "2024-05-17T12:00:00.123Z"
+    assert entry.findtext("a:updated", namespaces=NAMES) == "2024-05-17T12:00:00.123Z"
+    assert entry.findtext("a:author/a:name", namespaces=NAMES) == "alice"
+    assert entry.findtext("a:author/a:uri", namespaces=NAMES) == "xmpp:alice@example.test"
+
+
+def test_what_is_not_known_is_left_out() -> None:
+    entry = read(TEA)
+    assert entry.get(LANGUAGE) is None
+    assert entry.find("a:link", NAMES) is None
+    assert entry.find("thr:in-reply-to", NAMES) is None
+
+
+def test_an_edited_answer_in_a_language_tells_all_of_it() -> None:
+    link, parent = item_uri("pubsub.test", "blog", "k3g"), item_uri("pubsub.test", "blog", "k3f")
+    entry = read(
+        Entry(
+            *("xmpp:relay.test?;node=k3g", "Ja!", "bob", "bob@example.test", NOON),
+            updated=NOON + timedelta(hours=1),
+            language="de-AT",
+            link=link,
+            in_reply_to=parent,
+        )
+    )
+    assert entry.get(LANGUAGE) == "de-AT"
+    assert entry.findtext("a:updated", namespaces=NAMES) == "2024-05-17T13:00:00.123Z"
+    links = [each.attrib for each in entry.findall("a:link", NAMES)]
+    assert links == [{"rel": "alternate", "href": "xmpp:pubsub.test?;node=blog;item=k3g"}]
+    answered = [each.attrib for each in entry.findall("thr:in-reply-to", NAMES)]
+    assert answered == [{"ref": parent, "href": parent}]
+
+
+anything = st.text() | st.text(st.characters(codec=None))  # lone surrogates and controls as well
+
+
+@given(text=anything, name=anything, jid=anything)
+@example(text="a\r\nb\x00\ud800\ufffe", name="\x1b[31m", jid="\x0b")
+@example(text="]]> &amp; <b>", name="<a>", jid="a&b@example.test")
+def test_any_text_comes_back_as_the_relay_would_send_it(text: str, name: str, jid: str) -> None:
+    entry = read(Entry("urn:x:1", text, name, jid, NOON))
+    assert (entry.findtext("a:content", namespaces=NAMES) or "") == clean(text)
+
+
+@given(text=anything)
+@example(text=f"{'word ' * 40}")
+@example(text="x" * (TITLE_CHARS + 1))
+@example(text="\n \n\u2003\nat last")
+def test_a_title_is_one_short_line_from_the_beginning_of_the_text(text: str) -> None:
+    title = title_of(text)
+    assert len(title) <= TITLE_CHARS
+    assert "\n" not in title
+    flat = " ".join(clean(text).split())
+    # Marks of direction are no part of a title, which is a name.
+    flat = " ".join(flat.replace("\u200e", "").replace("\u200f", "").replace("\u061c", "").split())
+    assert flat.startswith(title.removesuffix("…"))
+    assert title or not flat
+
+
+@pytest.mark.parametrize(
+    ("text", "title"),
+    [
+        ("\n\n  Tea?  \nOr coffee?", "Tea?"),
+        (f"{'x' * 70} {'y' * 20}", f"{'x' * 70}…"),
+        ("z" * 81, f"{'z' * 79}…"),
+        ("z" * 80, "z" * 80),
+        (" \n ", ""),
+    ],
+)
+def test_titles(text: str, title: str) -> None:
+    assert title_of(text) == title
+
+
+def test_addresses_are_escaped_as_their_specifications_say() -> None:
+    assert jid_uri("nasty!#$&@example.test") == "xmpp:nasty%21%23%24%26@example.test"
+    assert jid_uri("jürgen@exämple.test") == "xmpp:j%C3%BCrgen@ex%C3%A4mple.test"
+    assert (
+        item_uri("pubsub.test", "urn:xmpp:microblog:0", "a;b=c")
+        == "xmpp:pubsub.test?;node=urn%3Axmpp%3Amicroblog%3A0;item=a%3Bb%3Dc"
+    )
+
+
+times = st.datetimes(
+    min_value=datetime(2, 1, 1),  # noqa: DTZ001 - hypothesis wants them without a zone
+    max_value=datetime(9998, 1, 1),  # noqa: DTZ001
+    timezones=st.timedeltas(timedelta(hours=-14), timedelta(hours=14)).map(timezone),
+)
+
+
+@given(times, times)
+def test_times_are_the_same_moment_and_in_order_as_text(one: datetime, other: datetime) -> None:
+    assert abs(datetime.fromisoformat(rfc3339(one)) - one) < timedelta(milliseconds=1)
+    assert len(rfc3339(one)) == len("2024-05-17T12:00:00.123Z")
+    if abs(one - other) >= timedelta(milliseconds=1):
+        assert (rfc3339(one) < rfc3339(other)) == (one < other)
