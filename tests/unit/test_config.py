@@ -3,15 +3,18 @@
 import copy
 import dataclasses
 import tomllib
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import slixmpp
+import trustme
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xmpprelay.config import (
     Config,
+    Primary,
     Secret,
     Store,
     Xmpp,
@@ -68,6 +71,10 @@ def test_the_least_that_is_needed_gives_everything(folder: Folder) -> None:
     assert (config.xmpp.home, config.xmpp.host, config.xmpp.port) == ("home", "127.0.0.1", 5347)
     assert config.store.path == Path("/var/lib/xmpprelay/relay.db")
     assert config.store.socket == Path("/var/lib/xmpprelay/relay.db.sock")
+    assert config.store.key_path == Path("/var/lib/xmpprelay/key")
+    assert (config.primary.driver, config.primary.settle_s) == ("none", 60.0)
+    assert config.primary.max_age == timedelta(days=7)
+    assert config.primary.reply_wait == timedelta(hours=1)
     assert config.registration.policy == "register"
     limits = config.limits
     assert (limits.posts_per_second, limits.burst, limits.posts_per_hour) == (1.0, 5, 300)
@@ -90,6 +97,19 @@ def test_everything_may_be_given(folder: Folder) -> None:
         port = 5348
         [store]
         url = "sqlite:////srv/relay.db"
+        key_file = "keys/relay"
+        [primary]
+        driver = "mastodon"
+        instances = ["https://Social.example/", "http://[::1]:8080"]
+        settle_s = 5
+        max_age = "36h"
+        reply_wait = "30m"
+        visibility = "unlisted"
+        long = "split"
+        unsure = "resend"
+        refused_parent = "hold"
+        time = "backdate"
+        per_second = 2.5
         [contact]
         abuse = ["mailto:abuse@example.org", "xmpp:abuse@example.org", "https://example.org/a"]
         [registration]
@@ -121,6 +141,20 @@ def test_everything_may_be_given(folder: Folder) -> None:
         port=5348,
     )
     assert config.store.path == Path("/srv/relay.db")
+    assert config.store.key_path == folder.path / "keys/relay"
+    assert config.primary == Primary(
+        driver="mastodon",
+        instances=("https://social.example", "http://[::1]:8080"),
+        settle_s=5.0,
+        max_age=timedelta(hours=36),
+        reply_wait=timedelta(minutes=30),
+        visibility="unlisted",
+        long="split",
+        unsure="resend",
+        refused_parent="hold",
+        time="backdate",
+        per_second=2.5,
+    )
     assert len(config.contact.abuse) == 3
     assert (config.registration.policy, config.registration.reserved) == (
         "closed",
@@ -219,6 +253,38 @@ def test_what_passes_is_the_jid_of_its_stanzas(text: str) -> None:
         ("store", 'url = "/var/lib/relay.db"', "is not the URL of an SQLite file"),
         ("store", 'url = "postgresql://u:hunter2@db/relay"', "PostgreSQL, which a later version"),
         ("store", 'url = "postgres://db/relay"', "PostgreSQL, which a later version"),
+        ("store", "key_file = 3", "3 is not allowed; give the path of a file"),
+        ("primary", 'driver = "twitter"', "give none, sql, pubsub, mastodon or webhook"),
+        ("primary", 'url = "https://a b"', "primary.driver"),
+        ("primary", 'table = "post; drop"', "is no plain name of an SQL table"),
+        ("primary", 'table = "1st"', "is no plain name of an SQL table"),
+        ("primary", 'instances = ["social.example"]', "does not begin with https://"),
+        ("primary", 'instances = ["http://social.example"]', "does not begin with https://"),
+        ("primary", 'instances = ["https://a@social.example"]', "has a user name in it"),
+        ("primary", 'instances = ["https://social.example/@a"]', "has more than the address"),
+        ("primary", 'instances = ["https://social.example?a"]', "has more than the address"),
+        ("primary", 'instances = ["https://social.example#a"]', "has a # in it"),
+        ("primary", 'instances = ["https://"]', "is not an address on the web"),
+        ("primary", 'instances = ["https://[::1"]', "is not an address on the web"),
+        ("primary", 'instances = ["https://a.org:99999"]', "is not an address on the web"),
+        ("primary", 'instances = ["https://a.org", "https://b c.org"]', "item 2: "),
+        ("primary", 'service = ""', "empty; give a domain name"),
+        ("primary", 'node = ""', "empty"),
+        ("primary", 'node = "a\\nb"', "cannot be the name of a node"),
+        ("primary", 'secret = "hunter2"', "what is given is not whsec_ and 24 to 64 bytes"),
+        ("primary", 'secret = "whsec_hunter2"', "what is given is not whsec_ and 24 to 64 bytes"),
+        ("primary", 'token = "hunter2\\nx"', "what is given has a line break"),
+        ("primary", "settle_s = 0", "0 is not allowed; give a number above 0"),
+        ("primary", 'max_age = "0d"', '"0d" is no span of time from 1m to 366d'),
+        ("primary", 'max_age = "367d"', '"367d" is no span of time from 1m to 366d'),
+        ("primary", 'max_age = "7"', '"7" is no span of time'),
+        ("primary", "reply_wait = 7", "7 is no span of time"),
+        ("primary", 'visibility = "private"', "give public or unlisted"),
+        ("primary", 'long = "cut"', "give link, refuse or split"),
+        ("primary", 'unsure = "drop"', "give hold or resend"),
+        ("primary", 'refused_parent = "drop"', "give detach or hold"),
+        ("primary", 'time = "now"', "give none, suffix or backdate"),
+        ("primary", "per_second = -1", "-1 is not allowed"),
         ("contact", 'abuse = ["abuse@example.org"]', "is not an address of the form mailto:"),
         ("contact", 'admin = ["http://example.org"]', "is not an address of the form"),
         ("contact", 'sales = ["mailto:"]', "is not an address of the form"),
@@ -284,15 +350,13 @@ def test_a_domain_without_one_above_it_needs_the_servers(folder: Folder) -> None
         ("[limits]\nbrust = 3", "limits.brust: there is no such option; the nearest is burst"),
         ("[limts]\nburst = 3", "limts: there is no such table; the nearest is limits"),
         ("[Limits]\nburst = 3", "Limits: there is no such table; the nearest is limits"),
-        ("[zzz]", "zzz: there is no such table; there are xmpp, store, contact"),
+        ("[zzz]", "zzz: there is no such table; there are xmpp, store, primary"),
         ("[log]\nzzz = 1", "log.zzz: there is no such option; there are level, format"),
         ("[log]\nburst = 1", "log.burst: this option belongs into the table [limits]"),
         ("[[log]]\nlevel = 'info'", "log: a list is given, but this is a table: [log]"),
         ("[web]\nlisten = 'x'", "web: this table comes with a later version"),
-        ("[primary]", "primary: this table comes with a later version"),
         ("[feeds]", "feeds: this table comes with a later version"),
         ("[retention]", "retention: this table comes with a later version"),
-        ("[store]\nkey_file = '/k'", "store.key_file: this option comes with a later version"),
         ('[store]\n"a\\nb" = 1', "store.a\\nb: there is no such option"),
     ],
 )
@@ -518,6 +582,142 @@ def test_secrets_are_compared_by_what_they_hold() -> None:
     assert not Secret("")
 
 
+# ---- the primary service ----
+
+WEBHOOK_SECRET = "whsec_aHVudGVyMi1odW50ZXIyLWh1bnRlcjIt"
+SQL = 'driver = "sql"\nurl = "sqlite:////srv/posts.db"\n'
+PUBSUB = 'driver = "pubsub"\nservice = "pubsub.example.org"\n'
+WEBHOOK = f'driver = "webhook"\nurl = "https://example.org/posts"\nsecret = "{WEBHOOK_SECRET}"\n'
+ONE_ACCOUNT = 'driver = "mastodon"\nurl = "https://social.example"\ntoken = "hunter2"\n'
+LINKED = 'driver = "mastodon"\ninstances = ["https://social.example"]\n'
+
+
+def primary(lines: str) -> str:
+    return f"{LEAST}[primary]\n{lines}"
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        (SQL, {"url": "sqlite:////srv/posts.db", "table": "post"}),
+        (
+            SQL.replace("sqlite:////srv/posts.db", "postgresql://relay:pw@db/posts"),
+            {"url": "postgresql://relay:pw@db/posts"},
+        ),
+        (PUBSUB, {"service": "pubsub.example.org", "node": "microblog"}),
+        (PUBSUB + 'node = "urn:xmpp:microblog:0"', {"node": "urn:xmpp:microblog:0"}),
+        (WEBHOOK, {"url": "https://example.org/posts", "secret": Secret(WEBHOOK_SECRET)}),
+        (WEBHOOK.replace("https://example.org", "http://127.0.0.1:8000"), {"table": "post"}),
+        (ONE_ACCOUNT, {"url": "https://social.example", "token": Secret("hunter2")}),
+        (ONE_ACCOUNT.replace(".example", ".example:443/"), {"url": "https://social.example"}),
+        (LINKED, {"instances": ("https://social.example",), "token": Secret("")}),
+        (LINKED.replace("https://social.example", "http://localhost:3000"), {"url": ""}),
+    ],
+)
+def test_each_driver_gets_what_it_needs(
+    folder: Folder, lines: str, expected: dict[str, object]
+) -> None:
+    found = folder.load(primary(lines)).primary
+    assert {key: getattr(found, key) for key in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        ('driver = "sql"', ["url: missing; give sqlite:// and an absolute path, or postgresql://"]),
+        ('driver = "pubsub"', ["service: missing; give a domain name such as pubsub.example.org"]),
+        (
+            'driver = "webhook"',
+            ["url: missing; give the address of the receiver", "secret_file: there is no secret"],
+        ),
+        ('driver = "mastodon"', ["instances: missing; give the instances on which people have"]),
+        (
+            'driver = "mastodon"\nurl = "https://a.org"',
+            ["token_file: there is no token; name its file here, or give primary.token"],
+        ),
+        (LINKED + 'token = "hunter2"', ["token: is only for one account for all, with url"]),
+        (LINKED + 'url = "https://a.org"', ["instances: is given as well as url", "token_file: "]),
+        (
+            LINKED.replace("]", ', "https://social.example:8443", "https://b.org"]'),
+            ["instances, item 2: social.example is given twice; leave out one"],
+        ),
+        (
+            SQL + 'table = "posts"\nca_file = "ca.pem"',
+            ["ca_file: is only for mastodon and webhook"],
+        ),
+        (
+            PUBSUB + 'table = "posts"',
+            ["table: is only for sql, and the driver is pubsub; leave it"],
+        ),
+        (WEBHOOK + 'node = "a"', ["node: is only for pubsub, and the driver is webhook; leave"]),
+        (SQL + 'secret_file = "none"', ["secret_file: is only for webhook, and the driver is sql"]),
+        (
+            'url = "https://a.org"',
+            ["url: is only for sql, mastodon and webhook, and there is no driver; give primary.dr"],
+        ),
+        (
+            SQL.replace("/posts.db", "/posts?mode=ro"),
+            ["url: what is given is not the URL of a database; give sqlite:// and an absolute"],
+        ),
+        (
+            SQL.replace("/srv/posts.db", "/var/lib/xmpprelay/relay.db"),
+            ["url: is the relay's own database; posts are inserted into another one"],
+        ),
+        (ONE_ACCOUNT.replace("https", "http"), ["url: what is given does not begin with https://"]),
+        (WEBHOOK.replace("https", "http"), ["url: what is given does not begin with https://"]),
+        (WEBHOOK.replace("example.org", "a:b@c.org"), ["url: what is given has a user name in it"]),
+        (WEBHOOK.replace("/posts", "/a b"), ["url: what is given has a space or a control"]),
+        (ONE_ACCOUNT.replace(".example", ".example/web"), ["url: what is given has more than the"]),
+        (PUBSUB.replace("pubsub.", "relay."), ['service: "relay.example.org" is the relay itself']),
+        ("driver = 3\nservice = 'a.org'", ["driver: 3 is not allowed"]),
+        (WEBHOOK + 'ca_file = "none.pem"', ["ca_file: "]),
+    ],
+)
+def test_what_a_driver_lacks_or_does_not_use_is_told(
+    folder: Folder, lines: str, expected: list[str]
+) -> None:
+    found = folder.problems(primary(lines))
+    assert len(found) == len(expected)
+    for problem, beginning in zip(found, expected, strict=True):
+        assert problem.startswith(f"primary.{beginning}")
+    assert not any("hunter2" in problem or WEBHOOK_SECRET in problem for problem in found)
+
+
+def test_the_sample_may_be_kept_whatever_the_driver_is(folder: Folder) -> None:
+    text = sample().replace('domain = ""', 'domain = "relay.example.org"', 1)
+    text = text.replace('secret_file = ""', 'secret = "hunter2"', 1)
+    text = text.replace('driver = "none"', SQL)
+    assert folder.load(text).primary.driver == "sql"
+
+
+def test_secrets_of_the_primary_may_come_from_files(folder: Folder) -> None:
+    (folder.path / "secret").write_text(f"{WEBHOOK_SECRET}\n")
+    (folder.path / "token").write_text("hunter2\n")
+    webhook = WEBHOOK.replace(f'secret = "{WEBHOOK_SECRET}"', 'secret_file = "secret"')
+    found = folder.load(primary(webhook)).primary
+    assert found.secret.reveal() == WEBHOOK_SECRET
+    one_account = ONE_ACCOUNT.replace('token = "hunter2"', 'token_file = "token"')
+    found = folder.load(primary(one_account)).primary
+    assert (found.token.reveal(), found.token_file) == ("hunter2", str(folder.path / "token"))
+    problem = folder.problem(primary(webhook.replace('"secret"', '"token"')))
+    assert problem.startswith(f"primary.secret_file: {folder.path}/token is not whsec_ and 24 to")
+    (folder.path / "token").unlink()
+    assert "token cannot be read (No such file" in folder.problem(primary(one_account))
+    both = folder.problem(primary(ONE_ACCOUNT + 'token_file = "token"'))
+    assert both.startswith("primary.token: token and token_file are given; leave all of them out")
+
+
+def test_certificates_of_ones_own_are_looked_at(folder: Folder) -> None:
+    file = folder.path / "ca.pem"
+    text = primary(WEBHOOK + 'ca_file = "ca.pem"')
+    for content, expected in ((None, "cannot be read (No such"), ("x", "holds no certificate")):
+        if content is not None:
+            file.write_text(content)
+        assert expected in folder.problem(text)
+    trustme.CA().cert_pem.write_to_path(file)
+    assert folder.load(text).primary.ca_file == str(file)
+
+
 # ---- warnings ----
 
 
@@ -542,6 +742,24 @@ def test_a_configuration_with_the_secret_that_others_can_read_is_warned_of(folde
     config = folder.load(NO_SECRET + store, XMPPRELAY_SECRET="x")
     folder.file.chmod(0o644)
     assert warnings(config) == []
+
+
+def test_files_of_the_primary_that_others_can_read_are_warned_of(folder: Folder) -> None:
+    (folder.path / "token").write_text("hunter2")
+    (folder.path / "secret").write_text("hunter2")
+    for name in ("secret", "token"):
+        (folder.path / name).chmod(0o600)
+    store = f'[store]\nurl = "sqlite:///{folder.path}/relay.db"\n[primary]\n'
+    text = WITH_FILE + store + ONE_ACCOUNT
+    config = folder.load(text)
+    folder.file.chmod(0o644)
+    [warning] = warnings(config)
+    assert warning.startswith(f"{folder.file} holds the secret and others can read it")
+    config = folder.load(text.replace('token = "hunter2"', 'token_file = "token"'))
+    assert warnings(config) == []
+    (folder.path / "token").chmod(0o604)
+    [warning] = warnings(config)
+    assert warning.startswith(f"{folder.path}/token holds the token and others can read it")
 
 
 def test_a_missing_folder_and_an_odd_server_are_warned_of(tmp_path: Path) -> None:
@@ -577,7 +795,9 @@ def test_the_sample_has_every_option_with_its_explanation() -> None:
     assert set(given) == set(OPTIONS)
     prose = sample().replace("\n# ", " ")
     for name, options in OPTIONS.items():
-        assert set(given[name]) | {"secret"} == set(options) | {"secret"}
+        mentioned = {key for key, entry in options.items() if entry.option.optional}
+        assert set(given[name]) == set(options) - mentioned
+        assert all(f'\n# {key} = "..."\n' in sample() for key in mentioned)
         for entry in options.values():
             assert entry.option.about.replace("`", "") in prose
             assert f"Allowed: {entry.option.allowed}." in prose

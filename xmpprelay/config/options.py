@@ -5,121 +5,47 @@ A table of the file is a dataclass here. What follows a field's type in `Annotat
 page are made. An object made in code is not checked; `load` makes checked ones.
 """
 
-import hmac
-import re
 from collections.abc import Mapping
 from dataclasses import Field as DataclassField
 from dataclasses import dataclass, fields
+from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, get_type_hints
+from typing import Annotated, Any, Final, get_type_hints
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import Field
 
-from xmpprelay.config.addresses import bare_jid, domain_name
+from xmpprelay.config.values import (
+    BareJid,
+    Contacts,
+    Domain,
+    Driver,
+    Host,
+    Instances,
+    LocalPart,
+    LogFormat,
+    LogLevel,
+    Node,
+    OneLineSecret,
+    Option,
+    OriginalTime,
+    Patterns,
+    Policy,
+    RefusedParent,
+    Secret,
+    Shown,
+    Span,
+    StoreUrl,
+    Table,
+    TooLong,
+    Unsure,
+    WebhookSecret,
+)
 
 SECRET_VARIABLE: Final = "XMPPRELAY_SECRET"  # noqa: S105 - the name of a variable, not a secret
 
-LATER: Final = ("web", "primary", "feeds", "retention", "store.key_file")
-"""Tables and options of later versions: refused, but with better words than a slip of the pen."""
+LATER: Final = ("web", "feeds", "retention")
+"""Tables of later versions: refused, but with better words than a slip of the pen."""
 
-
-class Secret:
-    """A text that must not be seen: `reveal()` is the only way to it; repr and str hide it."""
-
-    __slots__ = ("_text",)
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-
-    def reveal(self) -> str:
-        """The text itself; only for the place that sends it."""
-        return self._text
-
-    def __repr__(self) -> str:
-        return "<secret>"
-
-    __str__ = __repr__
-
-    def __bool__(self) -> bool:
-        return bool(self._text)
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Secret):
-            return NotImplemented
-        return hmac.compare_digest(self._text.encode(), other._text.encode())
-
-    def __hash__(self) -> int:
-        return hash((Secret, self._text))
-
-
-# What one value must be like. Each function returns the value as the relay will use it, or raises
-# ValueError with words that continue the value: "… can match no handle".
-
-
-def _local_part(value: str) -> str:
-    if not re.fullmatch(r"[a-z0-9_.-]{1,64}", value):
-        raise ValueError("cannot be the part before the @ of an address")
-    return value
-
-
-def _host(value: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9_.:%-]{1,253}", value):
-        raise ValueError("is neither a host name nor an IP address")
-    return value
-
-
-def _contact(value: str) -> str:
-    if not re.fullmatch(r"(mailto|xmpp|https):[\x21-\x7e]+", value):
-        raise ValueError("is not an address of the form mailto:…, xmpp:… or https:…")
-    return value
-
-
-def _pattern(value: str) -> str:
-    if not re.fullmatch(r"[a-z0-9_*?\[\]!-]{1,64}", value.lower()):
-        raise ValueError("can match no handle")
-    return value.lower()
-
-
-def _store_url(value: str) -> str:
-    scheme = value.partition(":")[0].lower()
-    if scheme.startswith("postgres"):
-        raise ValueError("names PostgreSQL, which a later version will bring")
-    if not re.fullmatch(r"sqlite:////[^?#\x00-\x1f]*[^/?#\x00-\x1f]", value):
-        raise ValueError("is not the URL of an SQLite file with an absolute path")
-    return value
-
-
-def one_line_secret(text: str) -> Secret:
-    """The secret, or ValueError: it is empty, or more than one line."""
-    if not text.strip():
-        raise ValueError("is empty")
-    if not text.isprintable():
-        raise ValueError("has a line break or another control character in it")
-    return Secret(text)
-
-
-def _secret(value: object) -> object:
-    return one_line_secret(value) if isinstance(value, str) else value
-
-
-@dataclass(frozen=True, slots=True)
-class Option:
-    """What people are told about an option."""
-
-    about: str  # what it is for
-    allowed: str  # what may be given; continues "give …"
-    fill_in: bool = False  # the sample leaves it empty, for the operator to fill in
-    optional: bool = False  # the sample only mentions it
-    private: bool = False  # a value given for it is never repeated in a problem
-
-
-Domain = Annotated[str, AfterValidator(domain_name)]
-BareJid = Annotated[str, AfterValidator(bare_jid)]
-Contacts = tuple[Annotated[str, AfterValidator(_contact)], ...]
-Patterns = tuple[Annotated[str, AfterValidator(_pattern)], ...]
-Policy = Literal["register", "open", "closed"]
-LogLevel = Literal["debug", "info", "warning", "error"]
-LogFormat = Literal["auto", "json", "console"]
 
 _ADDRESSES: Final = "a list of mailto:, xmpp: or https: addresses"
 
@@ -148,8 +74,7 @@ class Xmpp:
         ),
     ] = ""
     secret: Annotated[
-        Secret,
-        BeforeValidator(_secret),
+        OneLineSecret,
         Option(
             "The secret itself. Then only the relay's user should be able to read this file.",
             "a text of one line",
@@ -158,8 +83,7 @@ class Xmpp:
         ),
     ] = Secret("")  # noqa: RUF009 - cannot be changed
     home: Annotated[
-        str,
-        AfterValidator(_local_part),
+        LocalPart,
         Option(
             "The part before the @ of the address that people post to and that the relay speaks "
             "from.",
@@ -182,8 +106,7 @@ class Xmpp:
         ),
     ] = ()
     host: Annotated[
-        str,
-        AfterValidator(_host),
+        Host,
         Option("Where the server listens for components.", "a host name or an IP address"),
     ] = "127.0.0.1"
     port: Annotated[
@@ -218,8 +141,7 @@ class Store:
     """Where the journal is kept: posts, people, who follows whom, who has had what."""
 
     url: Annotated[
-        str,
-        AfterValidator(_store_url),
+        StoreUrl,
         Option(
             "The database. Its folder must be there and belong to the relay's user; the relay "
             "makes the file, and beside it a lock and the socket of the command line.",
@@ -227,6 +149,21 @@ class Store:
             private=True,
         ),
     ] = "sqlite:////var/lib/xmpprelay/relay.db"
+    key_file: Annotated[
+        str,
+        Option(
+            "The file with the key that encrypts the tokens of linked accounts, apart from the "
+            "database so that a copy of that gives no token away. The first run makes it; keep a "
+            "copy, but not beside the database's. A path that does not begin with / counts from "
+            "this file's folder. Left empty: `key` in the database's folder.",
+            "the path of a file",
+        ),
+    ] = ""
+
+    @property
+    def key_path(self) -> Path:
+        """The file of the key."""
+        return Path(self.key_file) if self.key_file else self.path.with_name("key")
 
     @property
     def path(self) -> Path:
@@ -237,6 +174,168 @@ class Store:
     def socket(self) -> Path:
         """The socket on which a running relay listens for the command line."""
         return self.path.with_name(self.path.name + ".sock")
+
+
+@dataclass(frozen=True, slots=True)
+class Primary:
+    """The primary service: where posts are inserted later, once and in order."""
+
+    driver: Annotated[
+        Driver,
+        Option(
+            "What kind of service it is: a Mastodon-API server, an XMPP pubsub service, a table "
+            "of a database, or anything that takes webhooks.",
+            "none, sql, pubsub, mastodon or webhook",
+        ),
+    ] = "none"
+    url: Annotated[
+        str,
+        Option(
+            "Where it is. `sql`: the database. `mastodon`: the instance on which one account takes "
+            "the posts of all authors, with `token` or `token_file`. `webhook`: the receiver. "
+            "http:// only on this machine.",
+            "https:// and a host; for sql sqlite:// and an absolute path, or postgresql://…",
+            optional=True,
+            private=True,
+        ),
+    ] = ""
+    table: Annotated[
+        Table,
+        Option(
+            "`sql`: the table; it is made if it is missing.",
+            "letters, digits and _, up to 63, the first no digit",
+        ),
+    ] = "post"
+    instances: Annotated[
+        Instances,
+        Option(
+            "`mastodon`: where authors may link their own accounts, instead of `url`.",
+            'a list of addresses such as ["https://social.example"]',
+        ),
+    ] = ()
+    service: Annotated[
+        Domain,
+        Option(
+            "`pubsub`: the service's domain. The relay must be allowed to publish there.",
+            "a domain name such as pubsub.example.org",
+            optional=True,
+        ),
+    ] = ""
+    node: Annotated[
+        Node,
+        Option("`pubsub`: the node that gets the posts.", "a name of up to 1023 bytes"),
+    ] = "microblog"
+    secret_file: Annotated[
+        str,
+        Option(
+            "`webhook`: a file whose only line is the secret that requests are signed with. Only "
+            "the relay's user should be able to read it. Instead of it one may use `secret`.",
+            "the path of a file",
+            optional=True,
+        ),
+    ] = ""
+    secret: Annotated[
+        WebhookSecret,
+        Option(
+            "The secret itself.",
+            "whsec_ and 24 to 64 bytes in base64",
+            optional=True,
+            private=True,
+        ),
+    ] = Secret("")  # noqa: RUF009 - cannot be changed
+    token_file: Annotated[
+        str,
+        Option(
+            "`mastodon` with `url`: a file whose only line is an access token of the one account. "
+            "Only the relay's user should be able to read it. Instead of it one may use `token`.",
+            "the path of a file",
+            optional=True,
+        ),
+    ] = ""
+    token: Annotated[
+        OneLineSecret,
+        Option("The token itself.", "a text of one line", optional=True, private=True),
+    ] = Secret("")  # noqa: RUF009 - cannot be changed
+    ca_file: Annotated[
+        str,
+        Option(
+            "`mastodon`, `webhook`: a file with the certificates of a certificate authority of "
+            "your own, if the service's certificate is from there. Left out: the system's.",
+            "the path of a file with certificates in PEM",
+            optional=True,
+        ),
+    ] = ""
+    settle_s: Annotated[
+        float,
+        Field(gt=0, le=3600),
+        Option(
+            "How long the service may take to finish what it was sent, in seconds. After an "
+            "unclear answer the relay waits for so long before it looks whether the post is "
+            "there; a service that takes longer can have a post twice.",
+            "a number above 0, up to 3600",
+        ),
+    ] = 60.0
+    max_age: Annotated[
+        Span,
+        Option(
+            "A post that could not be inserted for so long is not inserted any more, unless its "
+            "author says so.",
+            "a span such as 30m, 2h or 7d, up to 366d",
+        ),
+    ] = timedelta(days=7)
+    reply_wait: Annotated[
+        Span,
+        Option(
+            "How long a reply waits for the post that it answers to be inserted.",
+            "a span such as 30m, 2h or 7d, up to 366d",
+        ),
+    ] = timedelta(hours=1)
+    visibility: Annotated[
+        Shown,
+        Option("How a public post is inserted.", "public or unlisted"),
+    ] = "public"
+    long: Annotated[
+        TooLong,
+        Option(
+            "What becomes of a post that is too long for the service. `link`: it is cut, and a "
+            "link to the whole is added. `refuse`: it is not inserted. `split`: it is inserted "
+            "in several parts.",
+            "link, refuse or split",
+        ),
+    ] = "link"
+    unsure: Annotated[
+        Unsure,
+        Option(
+            "What becomes of a post of which nobody can find out whether it was inserted. "
+            "`hold`: its author is asked. `resend`: it is sent again, and may be there twice.",
+            "hold or resend",
+        ),
+    ] = "hold"
+    refused_parent: Annotated[
+        RefusedParent,
+        Option(
+            "What becomes of a reply to a post that was not inserted. `detach`: it is inserted as "
+            "a post of its own. `hold`: its author is asked.",
+            "detach or hold",
+        ),
+    ] = "detach"
+    time: Annotated[
+        OriginalTime,
+        Option(
+            "What a post that is inserted late says about when it was written. `suffix`: the time "
+            "is added to its text. `backdate`: it appears at that time, where the service can.",
+            "none, suffix or backdate",
+        ),
+    ] = "none"
+    per_second: Annotated[
+        float,
+        Field(ge=0, le=1000),
+        Option(
+            "How many requests a second the relay may make at most. 0: as many as the service "
+            "allows and is quick enough for.",
+            "a number from 0 to 1000",
+        ),
+    ] = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -371,6 +470,7 @@ class Config:
 
     xmpp: Xmpp
     store: Store = Store()
+    primary: Primary = Primary()
     contact: Contact = Contact()
     registration: Registration = Registration()
     limits: Limits = Limits()
@@ -406,6 +506,7 @@ def _option_of(annotation: Any) -> Option:
 TABLES: Final[Mapping[str, type[Any]]] = {
     "xmpp": Xmpp,
     "store": Store,
+    "primary": Primary,
     "contact": Contact,
     "registration": Registration,
     "limits": Limits,

@@ -8,13 +8,14 @@ value that is wrong already is left out of these, so that one mistake is told on
 import difflib
 import os
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import MISSING
 from pathlib import Path
 from typing import Any, Final
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from xmpprelay.config.files import SecretOption, find_secret, is_open, read_at_most, reason
 from xmpprelay.config.options import (
     LATER,
     OPTIONS,
@@ -23,13 +24,12 @@ from xmpprelay.config.options import (
     Config,
     Entry,
     Xmpp,
-    one_line_secret,
 )
+from xmpprelay.config.primary import check_primary
+from xmpprelay.config.problems import Problems, one_line
 from xmpprelay.errors import ConfigError
 
 _MAX_FILE_BYTES: Final = 1 << 20  # a configuration is some kilobytes; this only stops a wrong file
-_MAX_SECRET_BYTES: Final = 4096  # likewise
-_SHOWN_CHARS: Final = 60  # of a wrong value, so that its problem stays one line
 
 
 def load(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
@@ -39,13 +39,18 @@ def load(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
     the option's name, in the order of the file; what is missing stands at its table's end.
     """
     tables = _parsed(path)
-    problems = _Problems(tables)
+    problems = Problems(tables)
     _find_unknown(tables, problems)
     values = {name: _check_table(name, tables.get(name), problems) for name in TABLES}
     xmpp = tables.get("xmpp", {})
     if isinstance(xmpp, dict):
         _find_secret(xmpp, values["xmpp"], path.parent, environ, problems)
         _check_domains(xmpp, values["xmpp"], problems)
+    primary = tables.get("primary", {})
+    if isinstance(primary, dict):
+        check_primary(primary, values["primary"], path.parent, values, problems)
+    if values["store"].get("key_file"):
+        values["store"]["key_file"] = str(path.parent / values["store"]["key_file"])
     sentences = problems.sentences()
     if sentences:
         count = "a mistake" if len(sentences) == 1 else f"{len(sentences)} mistakes"
@@ -56,13 +61,12 @@ def load(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
 
 def warnings(config: Config) -> list[str]:
     """What is allowed in `config` but hardly meant, one sentence each; [] if there is nothing."""
-    found = []
-    holder = Path(config.xmpp.secret_file) if config.xmpp.secret_file else config.source
-    if holder and _is_open(holder) and (config.xmpp.secret_file or _names_a_secret(holder)):
-        found.append(
-            f"{holder} holds the secret and others can read it; let only the relay's user read it, "
-            f"such as by `chmod 600 {holder}`"
-        )
+    found = [
+        f"{file} holds the {what} and others can read it; let only the relay's user read it, such "
+        f"as by `chmod 600 {file}`"
+        for file, what in _holders(config).items()
+        if is_open(file)
+    ]
     folder = config.store.path.parent
     if not folder.is_dir():
         found.append(
@@ -74,10 +78,34 @@ def warnings(config: Config) -> list[str]:
     return found
 
 
+def _holders(config: Config) -> dict[Path, str]:
+    """The files that hold something secret, and what."""
+    named = [
+        (config.xmpp.secret_file, "secret"),
+        (config.primary.secret_file, "secret"),
+        (config.primary.token_file, "token"),
+    ]
+    found = {Path(file): what for file, what in named if file}
+    if config.source is not None and _names_a_secret(config.source):
+        found[config.source] = "secret"
+    return found
+
+
+def _names_a_secret(file: Path) -> bool:
+    try:
+        tables = _parsed(file)
+    except ConfigError:
+        return False
+    return any(
+        key in tables.get(table, {})
+        for table, key in (("xmpp", "secret"), ("primary", "secret"), ("primary", "token"))
+    )
+
+
 def _parsed(path: Path) -> dict[str, Any]:
     """The tables as they stand in the file, unchecked; ConfigError if it is not a TOML file."""
     try:
-        content = _content(path, _MAX_FILE_BYTES)
+        found = read_at_most(path, _MAX_FILE_BYTES)
     except FileNotFoundError:
         raise ConfigError(
             f"There is no file {path}: write one, beginning with what `xmpprelay config sample` "
@@ -85,7 +113,7 @@ def _parsed(path: Path) -> dict[str, Any]:
         ) from None
     except OSError as error:
         raise ConfigError(
-            f"{path} cannot be read ({_reason(error)}): make it a file that the relay's user can "
+            f"{path} cannot be read ({reason(error)}): make it a file that the relay's user can "
             "read."
         ) from None
     except ValueError:
@@ -93,58 +121,18 @@ def _parsed(path: Path) -> dict[str, Any]:
             f"{path} is far too large for a configuration: name another file with --config."
         ) from None
     try:
-        return tomllib.loads(content.decode("utf-8-sig"))
+        return tomllib.loads(found.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
+        line = found.count(b"\n", 0, error.start) + 1
         problem = f"there is something that is no UTF-8 text in line {line}"
     except tomllib.TOMLDecodeError as error:
-        problem = _one_line(str(error), 200)
+        problem = one_line(str(error), 200)
     except (ValueError, RecursionError):  # a number of thousands of digits; [[[[…
         problem = "it has a value that is far too large or too deep"
     raise ConfigError(f"{path} is not a TOML file; correct what follows:", [f"file: {problem}"])
 
 
-def _content(path: Path, most_bytes: int) -> bytes:
-    """A file's bytes; OSError if it cannot be read, ValueError if it has more than that many."""
-    with path.open("rb") as file:
-        content = file.read(most_bytes + 1)
-    if len(content) > most_bytes:
-        raise ValueError
-    return content
-
-
-def _reason(error: OSError) -> str:
-    return os.strerror(error.errno) if error.errno else "it is no file"
-
-
-class _Problems:
-    """Collects what is wrong, and gives it back in the order of the file."""
-
-    def __init__(self, tables: Mapping[str, Any]) -> None:
-        self._tables = tables
-        self._found: list[tuple[tuple[int, int], str]] = []
-
-    def add(self, table: str, key: str | None, sentence: str, item: int | None = None) -> None:
-        """Note a mistake in `table.key`, or in the table itself; `item` of a list counts from 0."""
-        name = table if key is None else f"{table}.{key}"
-        where = name if item is None else f"{name}, item {item + 1}"
-        content = self._tables.get(table)
-        keys = list(content) if isinstance(content, dict) else []
-        order = (_place(table, list(self._tables)), _place(key, keys))
-        self._found.append((order, _one_line(f"{where}: {sentence}", 400)))
-
-    def sentences(self) -> list[str]:
-        """All of them; equal places keep the order in which they were found."""
-        return [sentence for _, sentence in sorted(self._found, key=lambda found: found[0])]
-
-
-def _place(name: str | None, names: list[str]) -> int:
-    if name is None:
-        return -1
-    return names.index(name) if name in names else len(names)
-
-
-def _find_unknown(tables: Mapping[str, Any], problems: _Problems) -> None:
+def _find_unknown(tables: Mapping[str, Any], problems: Problems) -> None:
     """Whatever stands in the file and means nothing to this version."""
     for table, content in tables.items():
         if table not in TABLES:
@@ -182,7 +170,7 @@ def _nearest(name: str, known: Mapping[str, object]) -> str:
     return f"the nearest is {near[0]}" if near else f"there are {', '.join(known)}"
 
 
-def _check_table(name: str, content: object, problems: _Problems) -> dict[str, Any]:
+def _check_table(name: str, content: object, problems: Problems) -> dict[str, Any]:
     """The good values of a table; what is wrong with the others is added to `problems`."""
     given = content if isinstance(content, dict) else {}
     values: dict[str, Any] = {}
@@ -226,13 +214,8 @@ def _shown(value: object) -> str:
     if isinstance(value, int):
         return str(value) if abs(value) < 1 << 64 else "so large a number"
     if isinstance(value, str):
-        return f'"{_one_line(value)}"'
+        return f'"{one_line(value)}"'
     return _kind(value)
-
-
-def _one_line(text: str, most: int = _SHOWN_CHARS) -> str:
-    short = text if len(text) <= most else text[: most - 1] + "…"
-    return short if short.isprintable() else short.encode("unicode_escape").decode()
 
 
 def _kind(value: object) -> str:
@@ -245,61 +228,20 @@ def _find_secret(
     values: dict[str, Any],
     folder: Path,
     environ: Mapping[str, str],
-    problems: _Problems,
+    problems: Problems,
 ) -> None:
-    """Put the secret into `values`, from the one source that is given."""
-    sources = [key for key in ("secret", "secret_file") if given.get(key, "") != ""]
-    if environ.get(SECRET_VARIABLE, "").strip():
-        sources.append(f"${SECRET_VARIABLE}")
-    match sources:
-        case []:
-            if "secret" not in given:  # if it is, it is empty, and told so already
-                problems.add("xmpp", "secret_file", _no_secret(environ))
-        case ["secret_file"] if "secret_file" in values:
-            file = folder / values["secret_file"]
-            values["secret_file"] = str(file)
-            _take_secret(values, lambda: _secret_in(file), "secret_file", str(file), problems)
-        case ["secret" | "secret_file"]:
-            pass  # checked already
-        case [variable]:
-            _take_secret(
-                values, lambda: environ[SECRET_VARIABLE].strip(), "secret", variable, problems
-            )
-        case _:
-            sentence = f"{' and '.join(sources)} are given; leave all of them out but one"
-            problems.add("xmpp", sources[0], sentence)
+    """Put the secret of the component into `values`; it must be there."""
+    option = SecretOption("xmpp", "secret", variable=SECRET_VARIABLE)
+    if not find_secret(option, given, values, folder, environ, problems):
+        empty = f" (${SECRET_VARIABLE} is empty)" if SECRET_VARIABLE in environ else ""
+        sentence = (
+            f"there is no secret{empty}; name its file here, or give xmpp.secret or "
+            f"${SECRET_VARIABLE}"
+        )
+        problems.add("xmpp", "secret_file", sentence)
 
 
-def _no_secret(environ: Mapping[str, str]) -> str:
-    empty = f" (${SECRET_VARIABLE} is empty)" if SECRET_VARIABLE in environ else ""
-    return (
-        f"there is no secret{empty}; name its file here, or give xmpp.secret or ${SECRET_VARIABLE}"
-    )
-
-
-def _take_secret(
-    values: dict[str, Any], read: Callable[[], str], key: str, source: str, problems: _Problems
-) -> None:
-    try:
-        values["secret"] = one_line_secret(read())
-    except ValueError as error:
-        problems.add("xmpp", key, f"{source} {error}; it must hold the secret, on one line")
-
-
-def _secret_in(file: Path) -> str:
-    try:
-        return _content(file, _MAX_SECRET_BYTES).decode().strip()
-    except OSError as error:
-        raise ValueError(f"cannot be read ({_reason(error)})") from None
-    except UnicodeDecodeError:
-        raise ValueError("is no UTF-8 text") from None
-    except ValueError:
-        raise ValueError("cannot be a secret's file, by its name or its size") from None
-
-
-def _check_domains(
-    given: Mapping[str, Any], values: Mapping[str, Any], problems: _Problems
-) -> None:
+def _check_domains(given: Mapping[str, Any], values: Mapping[str, Any], problems: Problems) -> None:
     """Whose domains are the server's own, and whether the admins live there."""
     domain = values.get("domain")
     if domain is None or ("local_domains" in given and "local_domains" not in values):
@@ -318,17 +260,3 @@ def _check_domains(
             own = ", ".join(local_domains)
             sentence = f'"{admin}" is of another server; give people of {own} only'
             problems.add("xmpp", "admins", sentence, item)
-
-
-def _names_a_secret(file: Path) -> bool:
-    try:
-        return "secret" in _parsed(file).get("xmpp", {})
-    except ConfigError:
-        return False
-
-
-def _is_open(file: Path) -> bool:
-    try:
-        return bool(file.stat().st_mode & 0o077)
-    except OSError:
-        return False

@@ -2,8 +2,10 @@
 
 import textwrap
 from collections.abc import Iterator
+from datetime import timedelta
 
 from xmpprelay.config.options import OPTIONS, TABLES, Entry
+from xmpprelay.config.values import span_text
 
 
 def sample() -> str:
@@ -78,4 +80,6 @@ def _toml(value: object) -> str:
     """A default as TOML; only the kinds of value that defaults have."""
     if isinstance(value, tuple):
         return f"[{', '.join(_toml(item) for item in value)}]"
+    if isinstance(value, timedelta):
+        return f'"{span_text(value)}"'
     return f'"{value}"' if isinstance(value, str) else str(value)
