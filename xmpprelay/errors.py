@@ -22,6 +22,7 @@
     │   └── StoreCorrupt          the file does not pass its check
     ├── StreamError               the XMPP server cannot be reached, or refuses us
     ├── ConfigError               all mistakes of a configuration at once
+    ├── WrongKey                  a token in the database cannot be decrypted (`secretbox.py`)
     ├── PeopleFileError           all mistakes of a file of people at once (`people_csv.py`)
     └── ControlError              the running relay did not do it (`control.py`)
         └── ControlUnavailable    no relay is running on this database
@@ -192,3 +193,7 @@ class ConfigError(XmppRelayError):
     def __init__(self, sentence: str, problems: Sequence[str] = ()) -> None:
         super().__init__(sentence)
         self.problems = tuple(problems)
+
+
+class WrongKey(XmppRelayError):
+    """A token was encrypted with a key that is not in the key file, or is not where it belongs."""
