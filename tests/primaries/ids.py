@@ -17,12 +17,12 @@ def _digits(number: int, alphabet: str, length: int) -> str:
     return text
 
 
-def make_id(kind: str, serial: int) -> str:
-    """The id with a serial number, from 1."""
+def make_id(kind: str, serial: int, at: float) -> str:
+    """The id with a serial number, from 1, of something of that time; only ULIDs tell the time."""
     if kind == "snowflake":
         return str(FIRST_SNOWFLAKE + serial)
     if kind == "ulid":
-        return "01K" + _digits(serial, CROCKFORD, 23)
+        return _digits(int(at * 1000), CROCKFORD, 10) + _digits(serial, CROCKFORD, 16)
     return "A" + _digits(serial, BASE62, 17)
 
 

@@ -10,6 +10,9 @@ from xmpprelay.core.primary import ALL_VISIBILITIES, Visibility
 
 HOUR_S: Final = 3600.0
 
+MEDIA_TYPES: Final = frozenset({"image/png", "image/jpeg", "image/webp"})
+MAX_MEDIA_BYTES: Final = 8 * 1024 * 1024
+
 UP_TO_UNLISTED: Final = frozenset({Visibility.PUBLIC, Visibility.UNLISTED})
 
 
@@ -41,6 +44,7 @@ class Profile:
     bad_language: int = 0  # answer to a language that it does not know; 0: it is left out
     used_media: int = 422  # answer to media that another status has; 0: both have it
     source_is_html: bool = False
+    backdates: bool = False  # takes the original time, and gives the status an id of that time
     instance_v2: bool = True
     max_chars: int = 500
     url_weight: int = 23
@@ -78,6 +82,7 @@ GOTOSOCIAL: Final = Profile(
     software="gotosocial",
     version="0.20.2",
     ids="ulid",
+    backdates=True,
     bad_token_body='{"error":"Unauthorized: token not found"}',
     bad_language=400,
     used_media=400,

@@ -23,8 +23,8 @@ from datetime import UTC, datetime
 from typing import Final
 
 from tests.primaries.faults import Fault, How, Op
-from tests.primaries.profiles import Profile
-from tests.primaries.world import Call, Met, Reply, Stored, World, iso
+from tests.primaries.profiles import MAX_MEDIA_BYTES, MEDIA_TYPES, Profile
+from tests.primaries.world import Call, Met, Reply, Stored, World
 from xmpprelay.core.pacing import Rate
 from xmpprelay.core.primary import (
     Absent,
@@ -101,7 +101,7 @@ class Twin:
             parent=status.in_reply_to or "",
             language=status.language or "",
             media=status.media,
-            scheduled=iso(status.published.timestamp()) if status.backdate else "",
+            backdated=status.published.timestamp() if status.backdate else None,
         )
         return await self._write(account, call)
 
@@ -130,9 +130,10 @@ class Twin:
         world, status = self._worlds[account.site], attempt.status
         if status.visibility not in world.profile.lists:
             return CannotTell(f"{world.profile.software} does not list {status.visibility} posts.")
-        earliest = attempt.first_sent_at.timestamp() + world.skew_s - 1.0
+        made_at = status.published if status.backdate else attempt.first_sent_at
+        earliest = made_at.timestamp() + world.skew_s - 1.0
         found: list[Candidate] = []
-        min_id = attempt.high_water or "0"
+        min_id = (not status.backdate and attempt.high_water) or "0"
         while True:
             call = Call(
                 Op.LIST, account.token, remote_id=account.remote_id, min_id=min_id, limit=PAGE
@@ -259,7 +260,9 @@ def caps_of(profile: Profile) -> Caps:
         max_media=profile.max_media,
         dedupe=dedupe,
         window_s=profile.key_window_s,
-        backdate=profile.software == "gotosocial",
+        max_media_bytes=MAX_MEDIA_BYTES,
+        media_types=MEDIA_TYPES,
+        backdate=profile.backdates,
         edits=profile.edits,
         shows=profile.lists,
         names=True,

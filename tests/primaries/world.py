@@ -9,7 +9,7 @@ The ledger has every status that was ever stored, in the order in which it was. 
 what was lost, doubled or out of order, and nobody else does.
 """
 
-from bisect import bisect_right
+from bisect import bisect_right, insort
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -38,7 +38,7 @@ class Call:
     parent: str = ""
     language: str = ""
     media: tuple[str, ...] = ()
-    scheduled: str = ""  # GoToSocial takes a time in the past as the original time
+    backdated: float | None = None  # `scheduled_at` in the past: its original time
     remote_id: str = ""  # which status, or whose for LIST
     min_id: str = ""
     max_id: str = ""
@@ -59,7 +59,7 @@ class Stored:
     language: str
     media: tuple[str, ...]
     key: str
-    at: float  # Unix seconds of the server's clock
+    at: float  # when it was made, says the server; Unix seconds
     edits: int = 0
     deleted: bool = False
 
@@ -167,7 +167,9 @@ class World:
 
     def join(self, name: str, person: int) -> Account:
         """A new account, as the relay has it of a person."""
-        member = Member(self._id(), name, f"token-{name}-{self._rng.getrandbits(64):016x}")
+        member = Member(
+            self._id(self.now()), name, f"token-{name}-{self._rng.getrandbits(64):016x}"
+        )
         self.members[member.token] = member
         host = self.site.partition("://")[2]
         return Account(person, self.site, member.token, f"{name}@{host}", member.id)
@@ -239,7 +241,7 @@ class World:
         if fault.body is Body.NO_ID:
             return Reply(200, body="{}")
         if fault.body is Body.INVENTED:
-            return Reply(200, remote_id=self._id())
+            return Reply(200, remote_id=self._id(now))
         if fault.status is None:
             reply = own or Reply(500)
             return Reply(
@@ -298,7 +300,7 @@ class World:
         if call.op is Op.LIST:
             return Reply(200, page=self._list(member, call))
         if call.op is Op.UPLOAD:
-            media = self._id()
+            media = self._id(now)
             self.media[media] = None
             return Reply(200, remote_id=media)
         if call.op is Op.INSERT:
@@ -341,8 +343,11 @@ class World:
         return None if parent is None or parent.deleted else parent
 
     def _store(self, member: Member, call: Call, now: float) -> Reply:
+        at = now
+        if self.profile.backdates and call.backdated is not None:
+            at = min(now, call.backdated)
         stored = Stored(
-            id=self._id(),
+            id=self._id(at),
             account=member.id,
             text=self.mangle(call.text),
             sent=call.text,
@@ -351,10 +356,10 @@ class World:
             language=call.language if call.language in LANGUAGES else "",
             media=call.media,
             key=call.key,
-            at=now,
+            at=at,
         )
         self.ledger.append(stored)
-        member.statuses.append(stored)
+        insort(member.statuses, stored, key=_place)  # a backdated one has an id of its time
         self._by_id[stored.id] = stored
         self.media.update(dict.fromkeys(call.media, stored))
         return Reply(200, stored)
@@ -374,7 +379,7 @@ class World:
         statuses, limit = member.statuses, min(call.limit, 40)
         start = 0
         if call.min_id:
-            start = bisect_right(statuses, sort_key(call.min_id), key=lambda s: sort_key(s.id))
+            start = bisect_right(statuses, sort_key(call.min_id), key=_place)
         page = []
         there = statuses[start:] if call.min_id else reversed(statuses)
         for each in there:
@@ -391,9 +396,13 @@ class World:
         if member is not None:
             member.keys[call.key] = now, reply
 
-    def _id(self) -> str:
+    def _id(self, at: float) -> str:
         self._serial += 1
-        return make_id(self.profile.ids, self._serial)
+        return make_id(self.profile.ids, self._serial, at)
+
+
+def _place(stored: Stored) -> tuple[int, str]:
+    return sort_key(stored.id)
 
 
 def iso(at: float) -> str:
