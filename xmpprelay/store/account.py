@@ -28,6 +28,7 @@ from xmpprelay.store.schema import (
     follow,
     handle,
     liking,
+    link,
     member,
     mute,
     off,
@@ -181,7 +182,7 @@ def leave(tx: Transaction, rows: Sequence[int]) -> list[None]:
 
 def _owned(who: int) -> Iterator[tuple[Table, ColumnElement[bool]]]:
     """Give each table in which somebody has rows, with what tells them."""
-    for table in (mute, off, digest, digested, liking, setting, addressed):
+    for table in (mute, off, digest, digested, liking, link, setting, addressed):
         yield table, table.c.person == who
     yield block, block.c.owner == who
     for table in (cap, member):
@@ -206,6 +207,8 @@ def data_of(conn: Connection, jid: str) -> Iterator[dict[str, Any]]:
     yield from _handles(conn, who.id)
     for row in conn.execute(select(setting).where(setting.c.person == who.id)):
         yield {"type": "setting", "name": row.name, "value": row.value}
+    for row in conn.execute(select(link).where(link.c.person == who.id)):
+        yield {"type": "link", "account": row.name, "site": row.site, "since": _time(row.created)}
     for row in conn.execute(select(follow).where(follow.c.follower == who.id)):
         yield {"type": "follows", "who": names.of(row.author), "mode": row.mode}
     for row in conn.execute(select(follow).where(follow.c.author == who.id)):
