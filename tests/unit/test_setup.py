@@ -42,7 +42,9 @@ cat "$M/policy-rc.d" >"$M/policy-seen" 2>/dev/null
 [ -e "$M/has/trouble" ] && { echo "E: no room on the disk"; exit 100; }
 [ -e "$M/has/impatience" ] && kill -TERM "$PPID"
 touch "$M/has/ensurepip"
-for name in ejabberd dnsmasq-base lua-unbound sendxmpp tmux profanity; do touch "$M/has/$name"; done
+for name in ejabberd dnsmasq-base lua-unbound sendxmpp tmux profanity postgresql; do
+    touch "$M/has/$name"
+done
 ln -sf /bin/true "$M/bin/prosody"
 cat "$M/brings" >>"$M/units" 2>/dev/null
 true
@@ -71,7 +73,7 @@ DPKG_QUERY = '[ ! -e "$M/has/$3" ] || echo installed'
 
 OF_THE_TESTS = (
     *("prosody", "ejabberd", "dnsmasq-base", "lua-unbound"),
-    *("sendxmpp", "tmux", "profanity"),
+    *("sendxmpp", "tmux", "profanity", "postgresql"),
 )
 
 
@@ -187,7 +189,8 @@ def test_root_gets_everything_missing_in_one_installation(machine: Machine) -> N
     assert update.endswith("update [noninteractive]")
     assert install.endswith(
         " install -y --no-install-recommends python3-venv"
-        " prosody ejabberd dnsmasq-base lua-unbound sendxmpp tmux profanity [noninteractive]"
+        " prosody ejabberd dnsmasq-base lua-unbound sendxmpp tmux profanity postgresql"
+        " [noninteractive]"
     )
 
 
