@@ -4,7 +4,7 @@ import pytest
 
 from xmpprelay.core.mentions import MAX_NAMED, Named, read_names
 
-PEOPLE = {"alice": 1, "bob": 2, "carol": 3, "dave@far.example": 4}
+PEOPLE = {"alice": 1, "bob": 2, "carol": 3, "dave@far.example": 4, "bo.b-2@far.example": 5}
 
 
 def names(text: str) -> Named:
@@ -30,6 +30,9 @@ def names(text: str) -> Named:
         ("x@bob @@bob", (), ()),
         ("@dave@far.example hi", (4,), ()),
         ("hi @dave@far.example.", (), (4,)),
+        ("@bo.b-2@far.example, hi", (5,), ()),
+        ("hi (@bo.b-2@far.example)", (), (5,)),
+        ("@bob-2@far.example, @bob-2 and @bob.@far", (), (2,)),
         ("hi @dave@else.example and @bob@else.example", (), ()),
         ("@bob\n@alice", (2, 1), ()),
         ("@bob hi @bob", (2,), ()),

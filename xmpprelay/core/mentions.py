@@ -9,7 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-_NAME: Final = r"@([A-Za-z0-9_]{1,20})(?:@([A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+))?(?![A-Za-z0-9_@])"
+_NAME: Final = (
+    # The local part of an address may have far more characters than a handle.
+    r"@([^\s\"&'/:<>@,;()]+(?=@[A-Za-z0-9-]+\.)|[A-Za-z0-9_]{1,20})"
+    r"(?:@([A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+))?(?![A-Za-z0-9_@])"
+)
 _LEADING: Final = re.compile(rf"(?:{_NAME}[\s,:;]*)")
 _ANYWHERE: Final = re.compile(rf"(?<![A-Za-z0-9_@]){_NAME}")
 
