@@ -9,8 +9,10 @@ import pytest
 from tests.contract.store_world import Clock, Opened, on
 from xmpprelay.store.database import Database
 
-# So that the shared suite explains its failures as a test file does.
-pytest.register_assert_rewrite("tests.contract.store_suite")
+# So that the shared suites explain their failures as a test file does.
+pytest.register_assert_rewrite(
+    "tests.contract.primary_suite", "tests.contract.status_suite", "tests.contract.store_suite"
+)
 
 
 @pytest.fixture

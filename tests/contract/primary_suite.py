@@ -2,8 +2,8 @@
 
 A driver passes by subclasses in a test file, each with a fixture `bench` that gives a `Bench`: the
 driver, something that it can be tried on, and how to break that. `PrimarySuite` is for all of
-them. `UnclearSuite` is for those whose requests can be lost on the way. `LimitSuite` is for those
-of Mastodon's API, whose servers are limited and refuse in many ways.
+them. `UnclearSuite` is for those whose requests can be lost on the way. `status_suite.py` has what
+is to be true of Mastodon's API besides.
 
 Nothing here waits: a bench has short time-outs, and a clock of its own where time has to pass.
 """
@@ -118,6 +118,11 @@ def ids(look: Look) -> list[str]:
     """The remote ids that a look has found."""
     assert isinstance(look, Found), look
     return [each.remote_id for each in look.candidates]
+
+
+def replace_rate(found: object, expected: object) -> object:
+    """The expected rate, if there is one where one is expected: its figures are the driver's."""
+    return expected if (found is None) == (expected is None) else found
 
 
 class PrimarySuite:
@@ -299,8 +304,3 @@ class UnclearSuite(PrimarySuite):
         await bench.mend()
         assert (await bench.primary.delete(bench.account, made.remote_id)).outcome in DONE
         assert await bench.stored() == []
-
-
-def replace_rate(found: object, expected: object) -> object:
-    """The expected rate, if there is one where one is expected: its figures are the driver's."""
-    return expected if (found is None) == (expected is None) else found

@@ -19,6 +19,7 @@ A status without `high_water` is looked for among all of the account's.
 import unicodedata
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
 
@@ -79,7 +80,7 @@ class Twin:
     async def probe(self, account: Account | None = None) -> Probe:
         world = self._first if account is None else self._worlds[account.site]
         answer = await self._ask(world, Call(Op.INSTANCE, ""))
-        if isinstance(answer, Reply) and answer.good and account is not None:
+        if isinstance(answer, Reply) and answer.good and not answer.html and account is not None:
             answer = await self._ask(world, Call(Op.VERIFY, account.token))
         if isinstance(answer, Result):
             return Probe(Reach.DOWN, reason=answer.reason, detail=answer.detail)
@@ -142,7 +143,7 @@ class Twin:
             if isinstance(answer, Result):
                 return LookFailed(answer)
             if not answer.good or answer.html or answer.body is not None:
-                return LookFailed(self._read(world, answer))
+                return LookFailed(await self._meant(world, account, answer))
             found += [
                 Candidate(stored.id, _url(world, stored), _time(stored.at))
                 for stored in reversed(answer.page)
@@ -160,18 +161,15 @@ class Twin:
     async def _write(self, account: Account, call: Call) -> Result:
         world = self._worlds[account.site]
         answer = await self._ask(world, call)
-        if isinstance(answer, Result):
-            return answer
+        return answer if isinstance(answer, Result) else await self._meant(world, account, answer)
+
+    async def _meant(self, world: World, account: Account, answer: Reply) -> Result:
+        result = self._read(world, answer)
         if answer.status in (400, 403):
             verified = await self._ask(world, Call(Op.VERIFY, account.token))
             if isinstance(verified, Reply) and verified.status in (400, 401, 403):
-                return Result(
-                    Outcome.AUTH,
-                    scope=Scope.ACCOUNT,
-                    reason=f"http_{answer.status}",
-                    detail=_detail(answer),
-                )
-        return self._read(world, answer)
+                return replace(result, outcome=Outcome.AUTH, scope=Scope.ACCOUNT)
+        return result
 
     async def _ask(self, world: World, call: Call) -> Answer:
         fault = world.script.draw(call.op, world.now() - world.skew_s)
