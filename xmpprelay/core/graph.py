@@ -8,7 +8,6 @@ that it asks: follows, blocks (`blocks.py`), what each has chosen (`wishes.py`),
 """
 
 from collections.abc import Iterable, Iterator, Set
-from heapq import merge
 
 from xmpprelay.core.blocks import OPERATOR, Blocks
 from xmpprelay.core.model import CHANGES, OWN_LANE, Follow, Kind, Mode, Person, Post
@@ -37,8 +36,9 @@ class Graph:
         self._blocks = Blocks()
         self._wishes: dict[int, Wishes] = {}
         self._protected: set[int] = set()
-        self._refuses: set[tuple[int, int]] = set()
-        self._choosy: set[int] = set()  # whose wishes may keep a plain post away
+        self._refuses: dict[int, set[int]] = {}  # author -> whose servers refuse him
+        self._choosy: set[int] = set()  # whose wishes may keep anybody's plain post away
+        self._wary: dict[int, set[int]] = {}  # person -> whose wishes are about him
         self._replies: dict[Whose, set[int]] = {whose: set() for whose in Whose}
         self._newest_since: dict[int, int] = {}  # author -> the highest `since` of a follow of his
         self._changed: dict[int, int] = {}  # author -> `follow_revision` of the last change
@@ -159,30 +159,46 @@ class Graph:
         followers = self._by_lane(author).get(lane, ())
         if not named:
             return followers
-        return tuple(merge(followers, sorted(named.difference(self._followers.get(author, ())))))
+        named.difference_update(self._followers.get(author, ()))
+        return tuple(sorted((*followers, *named)))
 
     def simple(self, post: Post) -> tuple[Set[int], Set[int]] | None:
         """Followers about whom nothing has to be asked, and those of them to whom a post comes.
 
-        The first are cut off from nobody, nor is the author, and no wish of theirs but the filter
-        of replies can keep a post away. None: there are none for this post. It is what makes the
-        audience of ten thousand a matter of sets; whoever is not among them is asked about one by
-        one, and so are those whom the post names.
+        None of them blocks the author or anybody whom the post names, none is blocked, and no wish
+        of theirs but the filter of replies has to do with it. None: there are none for this post.
+        It is what makes the audience of ten thousand a matter of sets; whoever is not among them is
+        asked about one by one, and so are those whom the post names.
         """
         author, targets = post.author, post.targets
-        owns = self._blocks.owns
-        if owns(OPERATOR) or owns(author) or (targets and owns(targets[0])):
-            return None
         if post.number < self._newest_since.get(author, 0):
             return None
+        if self.barred(self._people[author].jid):
+            return None
         simple = self._followers.get(author, set()) - self._choosy
-        simple.difference_update(follower for follower, of in self._refuses if of == author)
+        simple.difference_update(self._refuses.get(author, ()))
+        for person in (author, *post.addressed):
+            simple.difference_update(self._wary.get(person, ()))
+            simple.difference_update(self._blocks.owners(self._people[person].jid))
+        for owner in (OPERATOR, author, *targets[:1]):
+            simple.difference_update(self._blocked(owner, author))
         if not targets or targets[0] == author:
             return simple, simple
         replies = self._replies
         whole = simple & replies[Whose.ALL]
         following = simple & self._followers.get(targets[0], set())
         return simple, whole | (following - replies[Whose.NONE])
+
+    def _blocked(self, owner: int, author: int) -> Iterator[int]:
+        """The followers of an author whom an owner may block, and maybe others."""
+        blocks = self._blocks
+        if not blocks.owns(owner):
+            return
+        yield from (self._by_jid[each] for each in blocks.of(owner) if each in self._by_jid)
+        for lane, people in self._by_lane(author).items():
+            domains = self._local if lane == OWN_LANE else (lane,)
+            if any(blocks.has(owner, domain) for domain in domains):
+                yield from people
 
     # Blocks
 
@@ -194,22 +210,12 @@ class Graph:
     def block(self, owner: int, target: str) -> None:
         """Take up a block by a person, or by `OPERATOR`."""
         self._blocks.add(owner, target)
-        self._weigh(owner)
+        self.revision += 1
 
     def unblock(self, owner: int, target: str) -> bool:
         """End a block; whether there was one."""
-        there = self._blocks.remove(owner, target)
-        self._weigh(owner)
-        return there
-
-    def _weigh(self, person: int) -> None:
-        """Something has changed in what a person has chosen."""
-        wishes = self.wishes(person)
-        choosy = self._blocks.owns(person) or not wishes.plain
-        (self._choosy.add if choosy else self._choosy.discard)(person)
-        for whose, people in self._replies.items():
-            (people.add if wishes.replies is whose else people.discard)(person)
         self.revision += 1
+        return self._blocks.remove(owner, target)
 
     def cut(self, one: int, other: int) -> bool:
         """Whether nothing may pass between two people (S6.1, S6.4)."""
@@ -236,20 +242,20 @@ class Graph:
 
     def refuse(self, person: int, author: int) -> None:
         """A person's server refuses what comes from an author's address (S6.6)."""
-        self._refuses.add((person, author))
+        self._refuses.setdefault(author, set()).add(person)
         self.revision += 1
 
     def accept_again(self, person: int, author: int) -> bool:
         """Send to him from that author again; whether that was not so before (S6.6)."""
-        if (person, author) not in self._refuses:
+        if not self.refuses(person, author):
             return False
-        self._refuses.discard((person, author))
+        self._refuses[author].discard(person)
         self.revision += 1
         return True
 
     def refuses(self, person: int, author: int) -> bool:
         """Whether a person's server is known to refuse what comes from an author's address."""
-        return (person, author) in self._refuses
+        return person in self._refuses.get(author, ())
 
     # What people have chosen
 
@@ -259,11 +265,22 @@ class Graph:
 
     def set_wishes(self, person: int, wishes: Wishes) -> None:
         """What a person has chosen from now on."""
+        before = self.wishes(person)
         if wishes == NO_WISHES:
             self._wishes.pop(person, None)
         else:
             self._wishes[person] = wishes
-        self._weigh(person)
+        self._weigh(person, before, wishes)
+        self.revision += 1
+
+    def _weigh(self, person: int, before: Wishes, wishes: Wishes) -> None:
+        for each in before.wary_of or ():
+            self._wary[each].discard(person)
+        for each in wishes.wary_of or ():
+            self._wary.setdefault(each, set()).add(person)
+        (self._choosy.add if wishes.wary_of is None else self._choosy.discard)(person)
+        for whose, people in self._replies.items():
+            (people.add if wishes.replies is whose else people.discard)(person)
 
     def protected(self, author: int) -> bool:
         """Whether only approved followers get what an author posts (S2.9)."""

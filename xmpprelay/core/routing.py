@@ -18,8 +18,10 @@ The numbers are those of docs/semantics.md.
 import re
 from dataclasses import dataclass, replace
 from enum import Enum
+from itertools import filterfalse
 from typing import Final
 
+from xmpprelay.core.blocks import OPERATOR
 from xmpprelay.core.graph import Graph
 from xmpprelay.core.model import CHANGES, Kind, Mode, Person, Post
 from xmpprelay.core.wishes import Mute, Scope, Sort, Whose
@@ -168,6 +170,11 @@ def _sent_as_posted(graph: Graph, post: Post, person: int) -> Decision:
     return _addressed(graph, post, person) or _followed(graph, post, person, Outlet.LIVE)
 
 
+def _authors(post: Post) -> tuple[int, ...]:
+    """Who has sent it, and of a boost who has written it."""
+    return (post.author,) if post.kind is not Kind.BOOST else (post.author, post.content.author)
+
+
 # --- 1. Who may see it at all ---------------------------------------------------------------------
 
 
@@ -187,7 +194,7 @@ def _out_of_reach(graph: Graph, post: Post, person: int) -> Decision | None:
         return CUT_OFF  # somebody's own post, boosted by one whom he is cut off from
     if shown.kind is Kind.DIRECT and person != shown.author and person not in shown.targets:
         return OTHERS_LETTER
-    for author in {post.author, shown.author}:
+    for author in _authors(post):
         if person != author and graph.protected(author):
             since = graph.follows_since(person, author)
             if since is None and shown.kind is not Kind.DIRECT:
@@ -198,11 +205,14 @@ def _out_of_reach(graph: Graph, post: Post, person: int) -> Decision | None:
 def _cut_off(graph: Graph, post: Post, shown: Post, person: Person) -> Decision | None:
     """S6.1 for author and booster, S2.5 for everybody who is named, S6.4 for the operator."""
     blocks = graph.blocks
-    authors = [graph.person(author) for author in {post.author, shown.author}]
-    if blocks.barred(person) or any(blocks.barred(author) for author in authors):
+    if blocks.none_by(OPERATOR, person.id, *_authors(post), *shown.targets[:1]):
+        return None  # as nearly always; nobody else's blocks are asked about below
+    authors = [graph.person(author) for author in _authors(post)]
+    if any(map(blocks.barred, (person, *authors))):
         return BARRED
-    if any(blocks.cut(person, author) for author in authors):
-        return CUT_OFF
+    for author in authors:
+        if blocks.cut(person, author):
+            return CUT_OFF
     for number, named in enumerate(shown.addressed):
         other = graph.person(named)
         if named == person.id:
@@ -264,15 +274,23 @@ def _may_mention(graph: Graph, post: Post, person: int) -> bool:
 def _followed(graph: Graph, post: Post, person: int, outlet: Outlet) -> Decision:
     if outlet is Outlet.ASKED:
         return OPEN_TO_ALL
-    follow = graph.follow(person, post.author)
-    if follow is None:
+    since = graph.follows_since(person, post.author)
+    if since is None:
         return NO_FOLLOWER
-    if follow.since > post.number:
+    if since > post.number:
         return FOLLOWED_LATER
-    if outlet is Outlet.LIVE and follow.mode is Mode.AUTHOR and graph.refuses(person, post.author):
+    if outlet is Outlet.LIVE and _refused(graph, post, person):
         return REFUSED_LATELY
     rules = _boosted if post.kind is Kind.BOOST else _reply
     return rules(graph, post, person) or _filtered(graph, post, person, outlet)
+
+
+def _refused(graph: Graph, post: Post, person: int) -> bool:
+    """S6.6: it is the author's address that is refused, so what comes from home comes."""
+    if not graph.refuses(person, post.author):
+        return False
+    follow = graph.follow(person, post.author)
+    return follow is not None and follow.mode is Mode.AUTHOR
 
 
 def _boosted(graph: Graph, boost: Post, person: int) -> Decision | None:
@@ -311,15 +329,16 @@ def _filtered(graph: Graph, post: Post, person: int, outlet: Outlet) -> Decision
     """S7 and S10: what he has chosen to see less of."""
     wishes, shown = graph.wishes(person), post.content
     if not wishes.plain:
-        for author in {post.author, shown.author}:
+        for author in _authors(post):
             mute = wishes.mute_of(author, post.created)
             if mute is not None and mute.scope is not Scope.BOOSTS:
                 return MUTED
         for named in shown.addressed:
             if named != person and wishes.mute_of(named, post.created) is not None:
                 return MUTED_NAMED
-        if any(_mutes_text(mute, shown.text, post) for mute in wishes.mutes):
-            return MUTED_WORDS
+        for mute in wishes.mutes:
+            if _mutes_text(mute, shown.text, post):
+                return MUTED_WORDS
     if outlet is Outlet.TIMELINE:
         return _comes(post)
     if wishes.is_off(post.author, post.created):
@@ -390,7 +409,6 @@ class Audience:
         if found is None:
             return tuple(p for p in self.people if decide(graph, post, p).yes)
         simple, fitting = found
-        asked = set(self.people).difference(simple).union(post.addressed)
-        return tuple(
-            p for p in self.people if (decide(graph, post, p).yes if p in asked else p in fitting)
-        )
+        asked = {*filterfalse(simple.__contains__, self.people), *post.addressed}
+        coming = (fitting - asked) | {p for p in asked if decide(graph, post, p).yes}
+        return tuple(filter(coming.__contains__, self.people))

@@ -156,13 +156,22 @@ class Wishes:
         """Whether a plain post of somebody whom he follows comes to him in any case."""
         return not (self.mutes or self.offs or self.caps or self.digests)
 
+    @property
+    def wary_of(self) -> frozenset[int] | None:
+        """Those whose posts, or posts that name them, may stay away; None: anybody's may."""
+        if EVERYTHING in self.offs or any(mute.sort is not Sort.PERSON for mute in self.mutes):
+            return None
+        subjects = map(self.authors_of, (*self.offs, *self.digests))
+        return frozenset(self.caps).union((int(mute.value) for mute in self.mutes), *subjects)
+
     def mute_of(self, author: int, at: datetime) -> Mute | None:
         """The mute of a person that covers what he posted at a time, or None; the widest first."""
-        name = str(author)
-        found = [
-            m for m in self.mutes if m.sort is Sort.PERSON and m.value == name and m.span.covers(at)
-        ]
-        return max(found, key=lambda m: _WIDTH[m.scope], default=None)
+        name, widest = str(author), None
+        for mute in self.mutes:
+            wider = widest is None or _WIDTH[mute.scope] > _WIDTH[widest.scope]
+            if wider and mute.value == name and mute.sort is Sort.PERSON and mute.span.covers(at):
+                widest = mute
+        return widest
 
     def subjects(self, author: int) -> Iterator[str]:
         """The subjects that an author falls under: he himself, and each group that he is in."""
@@ -193,7 +202,7 @@ class Wishes:
 
         His own choice for the author counts before one for a group of his, and before the tier's.
         """
-        for subject in self.subjects(author):
+        for subject in self.subjects(author) if self.digests else ():
             digest = self.digests.get(subject)
             if digest is not None and number >= digest.since:
                 return subject if digest.on else None
