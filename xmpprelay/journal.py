@@ -17,7 +17,7 @@ from typing import Final
 
 from xmpprelay.core.delivery import Delivery
 from xmpprelay.core.graph import Graph
-from xmpprelay.core.model import Appended, Post, Rest
+from xmpprelay.core.model import Appended, Post, Queued, Rest
 from xmpprelay.core.routing import PERSONAL, decide
 from xmpprelay.core.text import message_id
 from xmpprelay.core.work import Held, Read
@@ -31,7 +31,10 @@ _PORTION: Final = 1000
 
 
 class Journal:
-    """The posts of one database. `wake` tells the outbox that there is something to send."""
+    """The posts of one database. `wake` tells the outbox that there is something to send.
+
+    `queued` is told, after the commit, what has come into the queue for the primary.
+    """
 
     def __init__(
         self,
@@ -46,6 +49,7 @@ class Journal:
         self._delivery = delivery
         self._wake = wake
         self._now = now
+        self.queued: Callable[[Sequence[Queued]], None] = _nobody_waits
 
     @property
     def epoch(self) -> str:
@@ -84,6 +88,7 @@ class Journal:
             for post in (appended.post, *appended.further):
                 self._delivery.post_committed(post, entry.lanes[post.number])
             self._wake()
+            self.queued(appended.queued)
 
     async def find_duplicate(self, row: PostRow | ChangeRow) -> Post | None:
         """The entry that this row made when it came the first time, or None."""
@@ -156,6 +161,10 @@ class Journal:
                 and post.number < taken.get(post.author, rest.last + 1)
             )
         return left[-limit:], max(0, len(left) - limit)
+
+
+def _nobody_waits(_queued: Sequence[Queued]) -> None:
+    """Until it is set who inserts posts into the primary."""
 
 
 class _Entry:

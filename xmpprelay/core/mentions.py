@@ -54,3 +54,16 @@ def read_names(text: str, resolve: Callable[[str, str | None], int | None]) -> N
         if person is not None and person not in leading:
             elsewhere.add(person)
     return Named(tuple(leading), tuple(sorted(elsewhere)), unknown)
+
+
+def rename(text: str, name_there: Callable[[str, str | None], str | None]) -> str:
+    """The text with other names in the place of those in it, `@` included.
+
+    `name_there` is given what `read_names` gives to `resolve`; None: the name stays as it is.
+    """
+
+    def renamed(found: re.Match[str]) -> str:
+        new = name_there(found[1].lower(), None if found[2] is None else found[2].lower())
+        return found[0] if new is None else new
+
+    return _ANYWHERE.sub(renamed, text)

@@ -63,6 +63,7 @@ class Draft:
     relay_only: bool = False  # typed with `~`: never inserted into the primary
     forced: bool = False  # typed with a mark in front: never a reply, whatever it looks like
     replies_to: str | None = None  # the message that it answers (XEP-0461), by the id it has there
+    attachments: tuple[str, ...] = ()  # addresses of what comes with it (XEP-0066), all in the text
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,8 @@ class Post:
     nth_day: int = 0  # and the same day (UTC)
     surplus: bool = False  # for a digest, unless a follower chooses otherwise (S10.3, S10.4)
     root: int | None = None  # of a reply: the number of the post with which its thread began
+    attachments: tuple[str, ...] = ()  # addresses in the text of what comes with it
+    atom_id: str | None = None  # of a post taken over from another relay: its id there
 
     @property
     def addressed(self) -> tuple[int, ...]:
@@ -115,6 +118,15 @@ class Post:
 
 
 @dataclass(frozen=True, slots=True)
+class Queued:
+    """What an entry of the journal has changed in an account's queue for the primary."""
+
+    account: int
+    opened: int  # rows that are open now and were not
+    closed: int = 0  # rows that were open and are not now
+
+
+@dataclass(frozen=True, slots=True)
 class Appended:
     """What became of a draft: the post, and whether it had been there before."""
 
@@ -122,6 +134,7 @@ class Appended:
     duplicate: bool  # True: a resend; `post` is the one made the first time
     standings: tuple["Standing", ...] = ()  # of the people whom it is addressed to
     further: tuple[Post, ...] = ()  # with a deletion: those of the post's boosts, ascending
+    queued: tuple[Queued, ...] = ()  # what it has changed in the queue for the primary
 
 
 @dataclass(frozen=True, slots=True)

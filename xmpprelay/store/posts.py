@@ -12,10 +12,11 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, func, insert, or_, select, update
 
-from xmpprelay.core.model import CHANGES, Appended, Kind, Post, Standing
+from xmpprelay.core.model import CHANGES, Appended, Kind, Post, Queued, Standing
 from xmpprelay.core.text import short_id
 from xmpprelay.errors import Refused, UnknownPost
 from xmpprelay.store.dedupe import Key, key_of, post_row, posts_by_key
+from xmpprelay.store.insertion import queue_change, queue_posts
 from xmpprelay.store.operations import standings_for
 from xmpprelay.store.rows import POST, posts_of
 from xmpprelay.store.schema import addressed, fanout, handle, post
@@ -60,6 +61,8 @@ class PostRow:
     original: int | None = None  # the number of the post that is boosted
     relay_only: bool = False
     live_per_hour: int | None = None  # so many an hour come by themselves, more are surplus
+    attachments: tuple[str, ...] = ()
+    account: int | None = None  # in whose name it is inserted into the primary; None: never
 
     @property
     def said(self) -> str:
@@ -80,7 +83,7 @@ def append_post(tx: Transaction, rows: Sequence[PostRow]) -> list[Appended]:
     keys = [key_of(row.author, row.said, row.origin, row.stanza_id) for row in rows]
     made = posts_by_key(tx.conn, [key for key in keys if key is not None], tx.now)
     pace = _Pace(tx, {row.author for row in rows})
-    results, posts, cursors = [], [], []
+    results, posts, cursors, queue = [], [], [], []
     for row, key in zip(rows, keys, strict=True):
         there = None if key is None else made.get(key)
         if there is not None:
@@ -90,11 +93,14 @@ def append_post(tx: Transaction, rows: Sequence[PostRow]) -> list[Appended]:
         new = _make(tx, row, pace)
         if key is not None:
             made[key] = new
-        results.append(Appended(new, duplicate=False, standings=standings))
+        queued = () if row.account is None else (Queued(row.account, 1),)
+        queue += [(new, each.account) for each in queued]
+        results.append(Appended(new, duplicate=False, standings=standings, queued=queued))
         posts.append(post_row(new, key, row.stanza_id))
         cursors += [{"number": new.number, "lane": lane, "position": 0} for lane in row.lanes(new)]
     _insert(tx, posts, cursors)
     _address(tx, (each.post for each in results if not each.duplicate))
+    queue_posts(tx, queue)
     return results
 
 
@@ -118,6 +124,7 @@ def _make(tx: Transaction, row: PostRow, pace: "_Pace") -> Post:
         nth_day=nth_day,
         surplus=row.live_per_hour is not None and nth_hour >= row.live_per_hour,
         root=row.root,
+        attachments=row.attachments,
     )
 
 
@@ -250,7 +257,13 @@ def _change(tx: Transaction, row: ChangeRow) -> Appended:
         ],
     )
     _address(tx, entries)
-    return Appended(entry, duplicate=False, standings=standings, further=tuple(further))
+    return Appended(
+        entry,
+        duplicate=False,
+        standings=standings,
+        further=tuple(further),
+        queued=queue_change(tx, entry),
+    )
 
 
 def _own(conn: Connection, row: ChangeRow) -> Post:

@@ -40,6 +40,8 @@ POST: Final = (
     post.c.nth_day,
     post.c.surplus,
     post.c.root,
+    post.c.attachments,
+    post.c.atom_id,
 )
 """Columns of a `Post`."""
 FOLLOW: Final = (follow.c.follower, follow.c.author, follow.c.mode, follow.c.since)
@@ -67,7 +69,16 @@ def post_of(row: AnyRow, originals: Mapping[int, Post]) -> Post:
         parent,
         None if original is None else originals.get(original),
         _ids(row[10]),
-        *row[11:19],
+        edits=row[11],
+        deleted=row[12],
+        relay_only=row[13],
+        new_author=row[14],
+        nth_hour=row[15],
+        nth_day=row[16],
+        surplus=row[17],
+        root=row[18],
+        attachments=_texts(row[19]),
+        atom_id=row[20],
     )
 
 
@@ -108,10 +119,16 @@ def post_values(new: Post) -> dict[str, Any]:
         "nth_day": new.nth_day,
         "surplus": new.surplus,
         "root": new.root,
+        "attachments": json.dumps(new.attachments, separators=(",", ":")),
+        "atom_id": new.atom_id,
     }
 
 
 def _ids(text: str) -> tuple[int, ...]:
+    return () if text == "[]" else tuple(json.loads(text))
+
+
+def _texts(text: str) -> tuple[str, ...]:
     return () if text == "[]" else tuple(json.loads(text))
 
 

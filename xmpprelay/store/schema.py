@@ -334,7 +334,7 @@ audit = Table(  # what operators and admins have done
 insertion = Table(
     "insertion",
     metadata,
-    Column("id", Id, primary_key=True, autoincrement=True),  # ascending: the order of an account
+    Column("id", Id, primary_key=True, autoincrement=True),
     Column("account", Id, nullable=False),  # person id of the author; 0: the operator's own account
     Column("post", Id, ForeignKey("post.number"), nullable=False),  # what is inserted or changed
     Column("part", Integer, nullable=False, server_default="0"),  # of a split post: 1, 2, …
@@ -346,26 +346,31 @@ insertion = Table(
     Column("tries", Integer, nullable=False, server_default="0"),
     Column("alike", Integer, nullable=False, server_default="0"),  # the same failure, in a row
     Column("unclear", Boolean, nullable=False, server_default=false()),  # a sending may have worked
+    Column("refused", Boolean, nullable=False, server_default=false()),  # and then one was refused
     Column("first_sent", Moment),
     Column("last_sent", Moment),
     Column("high_water", Text),  # remote id that was there before the first sending
     Column("remote_id", Text),
     Column("remote_url", Text),
+    Column("visibility", Text),  # primary.Visibility, as it was sent
+    Column("status", Text),  # JSON: what was sent, until it is known what became of it
     Column("media", Text, nullable=False, server_default="{}"),  # JSON: address -> remote id
     Column("reason", Text, nullable=False, server_default=""),  # short code of the last outcome
     Column("detail", Text, nullable=False, server_default=""),
     sqlite_autoincrement=True,
 )
 OPEN_INSERTION: Final = insertion.c.due.is_not(None)
-Index(
+Index(  # the order of an account
     "ix_insertion_open",
     insertion.c.account,
+    insertion.c.post,
+    insertion.c.part,
     insertion.c.id,
     sqlite_where=OPEN_INSERTION,
     postgresql_where=OPEN_INSERTION,
 )
 Index("ix_insertion_post", insertion.c.post)
-Index(  # one status is claimed by one post
+Index(  # what one post has claimed no other can
     "ix_insertion_remote",
     insertion.c.account,
     insertion.c.remote_id,

@@ -76,11 +76,14 @@ def insertion() -> None:
         sa.Column("tries", sa.Integer(), server_default="0", nullable=False),
         sa.Column("alike", sa.Integer(), server_default="0", nullable=False),
         sa.Column("unclear", sa.Boolean(), server_default=sa.false(), nullable=False),
+        sa.Column("refused", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.Column("first_sent", sa.BigInteger(), nullable=True),
         sa.Column("last_sent", sa.BigInteger(), nullable=True),
         sa.Column("high_water", sa.Text(), nullable=True),
         sa.Column("remote_id", sa.Text(), nullable=True),
         sa.Column("remote_url", sa.Text(), nullable=True),
+        sa.Column("visibility", sa.Text(), nullable=True),
+        sa.Column("status", sa.Text(), nullable=True),
         text("media", "{}"),
         text("reason", ""),
         text("detail", ""),
@@ -92,7 +95,7 @@ def insertion() -> None:
     op.create_index(
         "ix_insertion_open",
         "insertion",
-        ["account", "id"],
+        ["account", "post", "part", "id"],
         sqlite_where=waits,
         postgresql_where=waits,
     )

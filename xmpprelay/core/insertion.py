@@ -1,0 +1,374 @@
+"""What is to be done about one post at the primary: the states of an insertion, and their changes.
+
+    QUEUED ──► SENDING ──► INSERTED
+      ▲  │        ├──────► REFUSED     the primary will not have it
+      │  │        └──────► UNKNOWN     it may have worked: it is looked, after the settle time
+      │  │                    │
+      └──┼──── absent ────────┼─► INSERTED
+         │                    └─► HELD        looking cannot decide: its author is asked
+         ├──► CANCELLED   taken back, or not for the primary
+         └──► PARKED      too old, or it fails each time: its author is told
+
+What makes it exactly once, if the primary does within the settle time what it does at all:
+
+1. SENDING is on the disk before the first byte leaves. After a restart every SENDING is UNKNOWN.
+2. What is UNKNOWN is never sent again before it was looked for: an Idempotency-Key protects on some
+   servers only, and only for a while.
+3. Looking begins when the settle time after the last sending is over, and counts equal texts: what
+   another row has claimed is not this one.
+4. A refusal after an unclear sending proves nothing (the first may have worked, and the second be
+   refused because of that): it is looked first.
+5. One row of an account at a time. So nothing overtakes, and what is found is what was sent.
+
+An edit and a deletion can be done twice without harm, so they are done again and not looked for.
+
+Pure functions of (row, what is known, now). Times are aware datetimes.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Final, TypeAlias
+
+from xmpprelay.core.model import Post
+from xmpprelay.core.primary import (
+    CannotTell,
+    Caps,
+    Found,
+    Look,
+    LookFailed,
+    Outcome,
+    Result,
+    Scope,
+    Status,
+    Visibility,
+)
+
+
+class Act(StrEnum):
+    """What is to be done at the primary."""
+
+    INSERT = "insert"
+    EDIT = "edit"
+    DELETE = "delete"
+
+
+class State(StrEnum):
+    """Where an insertion stands."""
+
+    QUEUED = "queued"
+    SENDING = "sending"
+    UNKNOWN = "unknown"
+    HELD = "held"
+    INSERTED = "inserted"  # of an edit or a deletion: done
+    REFUSED = "refused"
+    PARKED = "parked"
+    CANCELLED = "cancelled"
+
+
+OPEN: Final = frozenset({State.QUEUED, State.SENDING, State.UNKNOWN, State.HELD})
+"""What is still to come; each of these has a time at which it is looked at again."""
+
+RESENDABLE: Final = frozenset({State.HELD, State.PARKED, State.REFUSED})
+"""What its author, or the operator, may have sent again."""
+
+HELD_FOR: Final = timedelta(days=1)
+"""After that it is looked once more for what is held: a primary may be mended."""
+
+ALIKE: Final = 5
+"""The same failure so often in a row, while others come through: the post itself is at fault."""
+
+ALIKE_ALONE: Final = 20
+"""And where there are no others to compare with."""
+
+RETRY_FIRST_S: Final = 5.0
+RETRY_LONGEST_S: Final = 300.0
+"""What is put off without a time comes again after five seconds, then twice as long each time."""
+
+CANNOT_TELL: Final = "cannot_tell"
+RESENT: Final = "resent"
+
+OWN_FAULTS: Final = frozenset({"restart", "crash"})
+"""Failures of the relay's own: what brings it down each time is parked without comparing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What the operator has decided (docs/operations.md)."""
+
+    settle: timedelta = timedelta(seconds=60)
+    max_age: timedelta = timedelta(days=7)
+    reply_wait: timedelta = timedelta(hours=1)
+    visibility: Visibility = Visibility.PUBLIC
+    long: str = "link"  # refuse | link | split
+    unsure: str = "hold"  # hold | resend
+    refused_parent: str = "detach"  # detach | hold
+    time: str = "none"  # none | suffix | backdate
+
+
+@dataclass(frozen=True, slots=True)
+class Insertion:
+    """One row: one thing to be done at the primary for one post, or for a part of it."""
+
+    id: int
+    account: int  # person id, or EVERYBODY
+    post: int  # the post's number; an account's rows are done in the order (post, part, id)
+    act: Act
+    created: datetime
+    state: State = State.QUEUED
+    part: int = 0  # 0: the whole post
+    due: datetime | None = None  # when something is to be done; None: never, the state is final
+    key: str | None = None
+    tries: int = 0  # sendings that were begun
+    alike: int = 0  # how often in a row it failed for the same reason
+    unclear: bool = False  # one of the sendings may have worked
+    refused: bool = False  # and the last one was refused
+    first_sent: datetime | None = None
+    last_sent: datetime | None = None
+    high_water: str | None = None
+    remote_id: str | None = None
+    remote_url: str | None = None
+    visibility: Visibility | None = None
+    status: Status | None = None  # as it was sent; None: it was not, or that is settled
+    media: Mapping[str, str] = field(default_factory=dict)  # address -> remote id
+    reason: str = ""
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """An account's oldest open row, with all that decides what is done about it."""
+
+    row: Insertion
+    post: Post
+    parent: Post | None = None  # of a reply: what it answers
+    parent_row: Insertion | None = None  # and how that was inserted
+    own_row: Insertion | None = None  # of an edit or a deletion: how the post was inserted
+    before: Insertion | None = None  # of a second part: the first one
+    protected: bool = False  # its author's posts are for approved followers
+    private: bool = False  # and he wants them there all the same
+    newest: str | None = None  # remote id of what was inserted last, where it was never sent
+    parent_since: datetime | None = None  # since when it has waited for its parent
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """It is sent now."""
+
+    in_reply_to: str | None = None
+    detached: bool = False  # what it answers is not there
+    most: Visibility = Visibility.PUBLIC  # no more visible than this
+
+
+@dataclass(frozen=True, slots=True)
+class LookNow:
+    """It is looked for now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Nothing is done before that time."""
+
+    until: datetime
+    reason: str
+    on: int | None = None  # the number of the post that it waits for
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """It ends, or stops, without being sent."""
+
+    state: State
+    reason: str
+
+
+Step: TypeAlias = Send | LookNow | Wait | End
+
+
+def next_step(head: Head, caps: Caps, rules: Rules, now: datetime) -> Step:
+    """What is to be done about an account's oldest open row (docs/flow.md, "Into the primary")."""
+    row = head.row
+    if row.due is not None and row.due > now:
+        return Wait(row.due, row.reason)
+    doubtful = row.state is State.UNKNOWN or (row.state is State.HELD and row.reason == CANNOT_TELL)
+    if doubtful and row.act is Act.INSERT:
+        return LookNow()
+    if row.act is Act.INSERT:
+        return _insert(head, rules, now)
+    return _change(head, caps)
+
+
+def _insert(head: Head, rules: Rules, now: datetime) -> Step:
+    post, row = head.post, head.row
+    if post.deleted:
+        return End(State.CANCELLED, "deleted")
+    if head.protected and not head.private:
+        return End(State.CANCELLED, "protected")
+    if now - row.created > rules.max_age:
+        return End(State.PARKED, "too_old")
+    if head.before is not None:  # a second part hangs on the first
+        if head.before.state is State.INSERTED:
+            most = head.before.visibility or Visibility.PUBLIC
+            return Send(head.before.remote_id, most=most)
+        return End(head.before.state, "part_before")
+    if post.parent is not None:
+        return _reply(head, rules, now)
+    return Send(most=Visibility.PRIVATE if head.protected else Visibility.PUBLIC)
+
+
+def _reply(head: Head, rules: Rules, now: datetime) -> Step:
+    """A reply waits for what it answers; to what never comes there, it does not go either."""
+    parent, there = head.parent, head.parent_row
+    if parent is None or parent.deleted or there is None or there.state is State.CANCELLED:
+        return End(State.CANCELLED, "parent_not_there")
+    most = Visibility.PRIVATE if head.protected else there.visibility or Visibility.PUBLIC
+    if there.state is State.INSERTED:
+        return Send(there.remote_id, most=most)
+    since = head.parent_since or now
+    if there.state in OPEN and now < since + rules.reply_wait:
+        return Wait(since + rules.reply_wait, "parent", on=parent.number)
+    if rules.refused_parent == "hold" and head.row.reason != RESENT:
+        return End(State.HELD, "parent_refused")
+    return Send(detached=True, most=most)
+
+
+def _change(head: Head, caps: Caps) -> Step:
+    """An edit or a deletion: only of what is there."""
+    own = head.own_row
+    if own is None or own.state is not State.INSERTED or own.remote_id is None:
+        return End(State.CANCELLED, "not_there")
+    if head.row.act is Act.DELETE:
+        return Send() if caps.deletes else End(State.REFUSED, "cannot_delete")
+    if head.post.deleted:
+        return End(State.CANCELLED, "deleted")
+    visibility = own.visibility or Visibility.PUBLIC
+    if own.part or visibility not in caps.edits:
+        return End(State.REFUSED, "cannot_edit")
+    return Send(most=visibility)
+
+
+# --- what becomes of it --------------------------------------------------------------------------
+
+
+def sending(
+    head: Head, key: str, visibility: Visibility, status: Status | None, now: datetime
+) -> Insertion:
+    """The row as it is stored before the first byte leaves; a deletion has no status."""
+    row = head.row
+    return replace(
+        row,
+        high_water=row.high_water if row.first_sent else head.newest,
+        state=State.SENDING,
+        due=now,
+        key=row.key or key,
+        tries=row.tries + 1,
+        first_sent=row.first_sent or now,
+        last_sent=now,
+        visibility=visibility,
+        status=status,
+    )
+
+
+def sent(
+    row: Insertion, result: Result, rules: Rules, now: datetime, *, others_fine: bool
+) -> Insertion:
+    """The row after an answer, or after none. `others_fine`: the service does what others ask."""
+    alike = row.alike + 1 if row.reason == result.reason else 1
+    after = replace(row, reason=result.reason, detail=result.detail, alike=alike, refused=False)
+    looks = row.act is Act.INSERT
+    match result.outcome:
+        case Outcome.INSERTED | Outcome.DUPLICATE:
+            return _inserted(after, result.remote_id or row.remote_id, result.remote_url)
+        case Outcome.UNKNOWN if looks:
+            due = _settled(row, rules, now)
+            return replace(after, state=State.UNKNOWN, unclear=True, due=due)
+        case Outcome.UNKNOWN:
+            return _again(after, now, others_fine=others_fine, after_s=_wait_s(alike))
+        case Outcome.REJECTED if looks and row.unclear:
+            due = _settled(row, rules, now)
+            return replace(after, state=State.UNKNOWN, refused=True, due=due)
+        case Outcome.REJECTED:
+            return replace(after, state=State.REFUSED, due=None)
+        case _:
+            wait_s = result.retry_after_s
+            if wait_s is None:
+                wait_s = RETRY_FIRST_S if result.scope is Scope.DRIVER else _wait_s(alike)
+            due = now + timedelta(seconds=wait_s)
+            return replace(after, state=State.QUEUED, key=None, due=due)
+
+
+def looked(
+    row: Insertion,
+    look: Look,
+    claimed: frozenset[str],
+    rules: Rules,
+    now: datetime,
+    *,
+    others_fine: bool,
+) -> Insertion:
+    """The row after a look. `claimed` are the remote ids that other rows of the account have."""
+    match look:
+        case LookFailed(result):
+            wait_s = result.retry_after_s or RETRY_FIRST_S
+            return replace(row, detail=result.detail, due=now + timedelta(seconds=wait_s))
+        case CannotTell(detail) if rules.unsure == "hold":
+            held = replace(row, reason=CANNOT_TELL, detail=detail)
+            return replace(held, state=State.HELD, due=now + HELD_FOR)
+        case Found(candidates):
+            for each in candidates:
+                if each.remote_id not in claimed:
+                    return _inserted(row, each.remote_id, each.remote_url)
+    return _again(row, now, others_fine=others_fine)
+
+
+def restarted(row: Insertion, rules: Rules, now: datetime) -> Insertion:
+    """What was SENDING when the relay ended: nobody knows."""
+    alike = row.alike + 1 if row.reason == "restart" else 1
+    after = replace(row, reason="restart", detail="", alike=alike, unclear=True)
+    if row.act is not Act.INSERT:
+        return _again(after, now, others_fine=False)
+    return replace(after, state=State.UNKNOWN, due=_settled(row, rules, now))
+
+
+def resent(row: Insertion, now: datetime) -> Insertion:
+    """Its author, or the operator, wants it sent again: as if it were new, but looked for first.
+
+    What is held is sent without a look, which could not tell.
+    """
+    looks = row.unclear and row.act is Act.INSERT and row.state is not State.HELD
+    state = State.UNKNOWN if looks else State.QUEUED
+    fresh = replace(row, state=state, created=now, due=now, key=None)
+    return replace(fresh, alike=0, refused=False, reason=RESENT, detail="")
+
+
+def ended(row: Insertion, state: State, reason: str, now: datetime) -> Insertion:
+    """A row that ends without being sent; what is held is looked at again some day."""
+    due = now + HELD_FOR if state is State.HELD else None
+    return replace(row, state=state, reason=reason, detail="", due=due)
+
+
+def _inserted(row: Insertion, remote_id: str | None, remote_url: str | None) -> Insertion:
+    done = replace(row, state=State.INSERTED, due=None, status=None, reason="", detail="")
+    return replace(done, remote_id=remote_id, remote_url=remote_url)
+
+
+def _again(row: Insertion, now: datetime, *, others_fine: bool, after_s: float = 0.0) -> Insertion:
+    """It is certainly not there: once more, unless it fails in the same way each time."""
+    if row.refused:
+        return replace(row, state=State.REFUSED, due=None)
+    if row.alike >= (ALIKE if others_fine or row.reason in OWN_FAULTS else ALIKE_ALONE):
+        return replace(row, state=State.PARKED, due=None)
+    # The same key as long as the first sending may be late; but some servers answer a key with the
+    # failure that it had the first time.
+    key = row.key if row.alike < 2 else None
+    return replace(row, state=State.QUEUED, key=key, due=now + timedelta(seconds=after_s))
+
+
+def _settled(row: Insertion, rules: Rules, now: datetime) -> datetime:
+    """When the primary has done what it does; a clock that was set does not make it longer."""
+    return min((row.last_sent or now) + rules.settle, now + rules.settle)
+
+
+def _wait_s(failures: int) -> float:
+    return min(RETRY_LONGEST_S, RETRY_FIRST_S * 2.0 ** min(failures - 1, 10))

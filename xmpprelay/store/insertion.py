@@ -1,0 +1,473 @@
+"""What waits for the primary, in the database: the queue itself, which is never in memory.
+
+A row is made in the transaction of the entry that asks for it (`queue_post`, `queue_change`), so
+that nothing is in the journal and not in the queue. From then on only `claim`, `settle` and the
+people's and the operator's own operations change it; what the change is, `core/insertion.py` says.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import Connection, Select, and_, func, insert, or_, select, update
+
+from xmpprelay.core.insertion import OPEN, Act, Head, Insertion, State, ended
+from xmpprelay.core.model import Kind, Post, Queued
+from xmpprelay.core.primary import Candidate, Status, Visibility
+from xmpprelay.store.gate import PROTECT
+from xmpprelay.store.rows import POST, AnyRow, posts_of
+from xmpprelay.store.schema import insertion, link, post, setting
+from xmpprelay.store.writer import Transaction, operation
+
+_ROW: Final = (
+    insertion.c.id,
+    insertion.c.account,
+    insertion.c.post,
+    insertion.c.act,
+    insertion.c.created,
+    insertion.c.state,
+    insertion.c.part,
+    insertion.c.due,
+    insertion.c.key,
+    insertion.c.tries,
+    insertion.c.alike,
+    insertion.c.unclear,
+    insertion.c.refused,
+    insertion.c.first_sent,
+    insertion.c.last_sent,
+    insertion.c.high_water,
+    insertion.c.remote_id,
+    insertion.c.remote_url,
+    insertion.c.visibility,
+    insertion.c.status,
+    insertion.c.media,
+    insertion.c.reason,
+    insertion.c.detail,
+)
+"""Columns of an `Insertion`, in the order of its fields."""
+
+_IS_OPEN: Final = insertion.c.due.is_not(None)
+_ORDER: Final = (insertion.c.post, insertion.c.part, insertion.c.id)
+"""In which an account's rows are done."""
+
+
+def insertion_of(row: AnyRow) -> Insertion:
+    """Give the insertion of a row with the columns of `_ROW`."""
+    values = list(row[: len(_ROW)])
+    values[3], values[5] = Act(values[3]), State(values[5])
+    values[18] = None if values[18] is None else Visibility(values[18])
+    values[19] = None if values[19] is None else _status_of(values[19])
+    values[20] = json.loads(values[20])
+    return Insertion(*values)
+
+
+def _values(row: Insertion) -> dict[str, Any]:
+    return {
+        "account": row.account,
+        "post": row.post,
+        "act": row.act.value,
+        "created": row.created,
+        "state": row.state.value,
+        "part": row.part,
+        "due": row.due,
+        "key": row.key,
+        "tries": row.tries,
+        "alike": row.alike,
+        "unclear": row.unclear,
+        "refused": row.refused,
+        "first_sent": row.first_sent,
+        "last_sent": row.last_sent,
+        "high_water": row.high_water,
+        "remote_id": row.remote_id,
+        "remote_url": row.remote_url,
+        "visibility": None if row.visibility is None else row.visibility.value,
+        "status": None if row.status is None else _status_text(row.status),
+        "media": json.dumps(dict(row.media), separators=(",", ":")),
+        "reason": row.reason,
+        "detail": row.detail,
+    }
+
+
+def _status_text(status: Status) -> str:
+    return json.dumps(asdict(status), default=datetime.isoformat)
+
+
+def _status_of(text: str) -> Status:
+    values = json.loads(text)
+    for name in ("published", "updated"):
+        values[name] = None if values[name] is None else datetime.fromisoformat(values[name])
+    values["visibility"] = Visibility(values["visibility"])
+    for name in ("mentions", "media"):
+        values[name] = tuple(values[name])
+    return Status(**values)
+
+
+# --- with the entry of the journal ---------------------------------------------------------------
+
+
+def queue_posts(tx: Transaction, posts: Sequence[tuple[Post, int]]) -> None:
+    """Queue new posts, each for an account; in the transaction that makes them."""
+    if posts:
+        rows = (
+            Insertion(0, account, each.number, Act.INSERT, each.created, due=each.created)
+            for each, account in posts
+        )
+        tx.conn.execute(insert(insertion), [_values(row) for row in rows])
+
+
+def queue_change(tx: Transaction, entry: Post) -> tuple[Queued, ...]:
+    """Queue an edit or a deletion of a post that is queued or inserted; what has changed.
+
+    What was not sent yet is cancelled by a deletion, and needs nothing for an edit: the text is
+    read when it is sent. One edit that waits does for all, and a deletion does away with it.
+    """
+    original = entry.original
+    if original is None or original.kind is not Kind.POST:
+        return ()
+    rows = [insertion_of(row) for row in tx.conn.execute(_of_post(original.number))]
+    waiting = [row for row in rows if row.act is not Act.INSERT and row.due is not None]
+    if entry.kind is Kind.EDIT:
+        return _queue_edit(tx, rows, waiting)
+    queued = []
+    for row in rows:
+        if row.act is not Act.INSERT:
+            continue
+        gone = [row] if row.state is State.HELD or _never_sent(row) else []
+        edits = [each for each in waiting if each.part == row.part and each.state is State.QUEUED]
+        for each in gone + edits:
+            _store(tx, ended(each, State.CANCELLED, "deleted", tx.now))
+        deletes = not gone and (row.due is not None or row.state is State.INSERTED)
+        if deletes:
+            _queue(tx, row, Act.DELETE)
+        queued.append(Queued(row.account, int(deletes), len(gone + edits)))
+    return tuple(queued)
+
+
+def _queue_edit(
+    tx: Transaction, rows: Sequence[Insertion], waiting: Sequence[Insertion]
+) -> tuple[Queued, ...]:
+    """The whole post alone can be edited: `next_step` says so of its parts."""
+    first = next((row for row in rows if row.act is Act.INSERT), None)
+    if first is None or _never_sent(first) or any(row.state is State.QUEUED for row in waiting):
+        return ()
+    if first.due is None and first.state is not State.INSERTED:
+        return ()
+    _queue(tx, first, Act.EDIT)
+    return (Queued(first.account, 1),)
+
+
+def _never_sent(row: Insertion) -> bool:
+    return row.state is State.QUEUED and not row.unclear
+
+
+def _queue(tx: Transaction, row: Insertion, act: Act) -> None:
+    change = Insertion(0, row.account, row.post, act, tx.now, part=row.part, due=tx.now)
+    tx.conn.execute(insert(insertion).values(_values(change)))
+
+
+def _of_post(number: int) -> Select[Any]:
+    return select(*_ROW).where(insertion.c.post == number).order_by(*_ORDER)
+
+
+def _store(tx: Transaction, row: Insertion) -> None:
+    tx.conn.execute(update(insertion).where(insertion.c.id == row.id).values(_values(row)))
+
+
+# --- the trickle ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimRow:
+    """An account's turn: `decide` says what becomes of its oldest open row, if anything.
+
+    It is asked inside the transaction with all that there is to know, and gives the row as it is to
+    be stored and, where a post turns out to be several, the rows of the further parts. None: the
+    row stays as it is.
+    """
+
+    account: int
+    decide: Callable[[Head], "tuple[Insertion, Sequence[Insertion]] | None"]
+
+
+@operation(grows=False)
+def claim(tx: Transaction, rows: Sequence[ClaimRow]) -> list[Insertion | None]:
+    """Let each account's oldest open row become what is decided; None: nothing is open, or changed.
+
+    What is stored is SENDING before the first byte leaves.
+    """
+    return [_claim(tx, row) for row in rows]
+
+
+def _claim(tx: Transaction, row: ClaimRow) -> Insertion | None:
+    head = head_of(tx.conn, row.account)
+    decided = None if head is None else row.decide(head)
+    if decided is None:
+        return None
+    new, further = decided
+    _store(tx, new)
+    if further:
+        tx.conn.execute(insert(insertion), [_values(each) for each in further])
+    return new
+
+
+@operation(grows=False)
+def settle(tx: Transaction, rows: Sequence[Insertion]) -> list[Insertion]:
+    """Store what became of rows; gives them as they are stored.
+
+    A remote id that another row has got already is not this one's, whatever the primary says.
+    """
+    return [_settle(tx, row) for row in rows]
+
+
+def _settle(tx: Transaction, row: Insertion) -> Insertion:
+    if row.act is Act.INSERT and row.remote_id is not None:
+        others = select(insertion.c.id).where(
+            insertion.c.account == row.account,
+            insertion.c.remote_id == row.remote_id,
+            insertion.c.act == Act.INSERT.value,
+            insertion.c.id != row.id,
+        )
+        if tx.conn.scalar(others) is not None:
+            row = replace(row, remote_id=None, reason="claimed")
+    _store(tx, row)
+    return row
+
+
+@operation(grows=False)
+def restart(
+    tx: Transaction, rows: Sequence[Callable[[Insertion, datetime], Insertion]]
+) -> list[int]:
+    """Give every row that was SENDING when the relay ended another state; how many there were."""
+    asked = select(*_ROW).where(_IS_OPEN, insertion.c.state == State.SENDING.value)
+    found = [insertion_of(row) for row in tx.conn.execute(asked)]
+    for became in rows:
+        for each in found:
+            _store(tx, became(each, tx.now))
+    return [len(found)] * len(rows)
+
+
+def head_of(conn: Connection, account: int) -> Head | None:
+    """An account's oldest open row with all that decides about it; None: it has none."""
+    asked = select(*_ROW).where(insertion.c.account == account, _IS_OPEN).order_by(*_ORDER).limit(1)
+    found = conn.execute(asked).first()
+    if found is None:
+        return None
+    row = insertion_of(found)
+    the_post = _post(conn, row.post)
+    parent = None if the_post.parent is None else _post_or_none(conn, the_post.parent)
+    return Head(
+        row,
+        the_post,
+        parent=parent,
+        parent_row=None if parent is None else _inserting(conn, parent.number, None),
+        own_row=None if row.act is Act.INSERT else _inserting(conn, row.post, row.part),
+        before=_inserting(conn, row.post, row.part - 1) if row.part > 1 else None,
+        newest=newest_remote(conn, account) if row.first_sent is None else None,
+        protected=_is_protected(conn, the_post.author),
+        private=_wants_private(conn, the_post.author),
+    )
+
+
+def _post(conn: Connection, number: int) -> Post:
+    found = _post_or_none(conn, number)
+    assert found is not None, "an insertion refers to its post"  # noqa: S101
+    return found
+
+
+def _post_or_none(conn: Connection, number: int) -> Post | None:
+    asked = select(*POST).where(post.c.number == number)
+    return next(iter(posts_of(conn, conn.execute(asked))), None)
+
+
+def _inserting(conn: Connection, number: int, part: int | None) -> Insertion | None:
+    """How a post, or a part of it, is inserted; None as part: its first part, or the whole."""
+    asked = select(*_ROW).where(insertion.c.post == number, insertion.c.act == Act.INSERT.value)
+    if part is not None:
+        asked = asked.where(insertion.c.part == part)
+    found = conn.execute(asked.order_by(insertion.c.part).limit(1)).first()
+    return None if found is None else insertion_of(found)
+
+
+def _is_protected(conn: Connection, author: int) -> bool:
+    asked = select(setting.c.value).where(setting.c.person == author, setting.c.name == PROTECT)
+    return conn.scalar(asked) == "on"
+
+
+def _wants_private(conn: Connection, author: int) -> bool:
+    return bool(conn.scalar(select(link.c.private).where(link.c.person == author)))
+
+
+def claimed(conn: Connection, account: int, candidates: Sequence[Candidate]) -> frozenset[str]:
+    """Which of these some row of the account has got already."""
+    asked = select(insertion.c.remote_id).where(
+        insertion.c.account == account,
+        insertion.c.act == Act.INSERT.value,
+        insertion.c.remote_id.in_([each.remote_id for each in candidates]),
+    )
+    return frozenset(conn.scalars(asked))
+
+
+def newest_remote(conn: Connection, account: int) -> str | None:
+    """The remote id of what was inserted last for an account: its high-water mark."""
+    asked = (
+        select(insertion.c.remote_id)
+        .where(
+            insertion.c.account == account,
+            insertion.c.act == Act.INSERT.value,
+            insertion.c.state == State.INSERTED.value,
+        )
+        .order_by(insertion.c.last_sent.desc())
+        .limit(1)
+    )
+    return conn.scalar(asked)
+
+
+# --- how much waits ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What is open of one account."""
+
+    account: int
+    rows: int
+    born: datetime  # of the oldest
+    due: datetime  # of the oldest
+
+
+def load_waiting(conn: Connection) -> Iterator[Waiting]:
+    """What is open, by account. Reads the whole queue's index."""
+    asked = select(insertion.c.account, func.count().label("rows"))
+    for account, rows in conn.execute(asked.where(_IS_OPEN).group_by(insertion.c.account)).all():
+        oldest = oldest_open(conn, account)
+        if oldest is not None:
+            yield replace(oldest, rows=rows)
+
+
+def oldest_open(conn: Connection, account: int) -> Waiting | None:
+    """An account's oldest open row; None: it has none. `rows` is 0: nothing was counted."""
+    asked = (
+        select(insertion.c.created, insertion.c.due)
+        .where(insertion.c.account == account, _IS_OPEN)
+        .order_by(*_ORDER)
+        .limit(1)
+    )
+    found = conn.execute(asked).first()
+    return None if found is None else Waiting(account, 0, found.created, found.due)
+
+
+def before_it(conn: Connection, number: int) -> int:
+    """How many open rows are of posts before that one."""
+    asked = select(func.count()).select_from(insertion)
+    return conn.scalar(asked.where(_IS_OPEN, insertion.c.post < number)) or 0
+
+
+# --- for people and the operator -----------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A row with its post."""
+
+    row: Insertion
+    post: Post
+
+
+def rows_of_post(conn: Connection, number: int) -> list[Insertion]:
+    """All rows about a post, in order."""
+    return [insertion_of(row) for row in conn.execute(_of_post(number))]
+
+
+def pending_of(conn: Connection, author: int, limit: int) -> list[Listed]:
+    """Give what is open, or parked, of an author's posts, oldest first."""
+    asked = (
+        select(*_ROW)
+        .join_from(insertion, post, post.c.number == insertion.c.post)
+        .where(
+            post.c.author == author,
+            or_(_IS_OPEN, insertion.c.state == State.PARKED.value),
+        )
+        .order_by(*_ORDER)
+        .limit(limit)
+    )
+    return _listed(conn, conn.execute(asked))
+
+
+def list_open(
+    conn: Connection, *, states: Iterable[State] = OPEN, limit: int | None = None
+) -> list[Listed]:
+    """Give rows in these states, oldest first."""
+    asked = (
+        select(*_ROW)
+        .where(insertion.c.state.in_([state.value for state in states]))
+        .order_by(insertion.c.created, insertion.c.id)
+    )
+    return _listed(conn, conn.execute(asked if limit is None else asked.limit(limit)))
+
+
+def _listed(conn: Connection, found: Iterable[AnyRow]) -> list[Listed]:
+    rows = [insertion_of(row) for row in found]
+    posts: Mapping[int, Post] = {
+        each.number: each
+        for first in range(0, len(rows), 5000)
+        for each in posts_of(
+            conn,
+            conn.execute(
+                select(*POST).where(
+                    post.c.number.in_({row.post for row in rows[first : first + 5000]})
+                )
+            ),
+        )
+    }
+    return [Listed(row, posts[row.post]) for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class ChooseRow:
+    """Some rows are to become others: those of a post, or of an author, or of everybody.
+
+    `becomes` is given each of them and the time, and gives what it becomes, or None: it stays.
+    """
+
+    becomes: Callable[[Insertion, datetime], Insertion | None]
+    author: int | None = None
+    number: int | None = None
+
+
+@operation(grows=False)
+def choose(tx: Transaction, rows: Sequence[ChooseRow]) -> list[tuple[Insertion, ...]]:
+    """Change rows as somebody wants it; gives those that were changed, as they are now."""
+    return [_choose(tx, row) for row in rows]
+
+
+def _choose(tx: Transaction, row: ChooseRow) -> tuple[Insertion, ...]:
+    asked = select(*_ROW).join_from(insertion, post, post.c.number == insertion.c.post)
+    if row.number is not None:
+        asked = asked.where(insertion.c.post == row.number)
+    else:
+        asked = asked.where(or_(_IS_OPEN, insertion.c.state == State.PARKED.value))
+    if row.author is not None:
+        asked = asked.where(post.c.author == row.author)
+    changed = []
+    for each in map(insertion_of, tx.conn.execute(asked.order_by(*_ORDER)).all()):
+        new = row.becomes(each, tx.now)
+        if new is not None:
+            _store(tx, new)
+            changed.append(new)
+    return tuple(changed)
+
+
+def counts_by_state(conn: Connection) -> dict[State, int]:
+    """How many rows are in each state."""
+    asked = select(insertion.c.state, func.count()).group_by(insertion.c.state)
+    return {State(state): count for state, count in conn.execute(asked)}
+
+
+def inserted_since(conn: Connection, since: datetime) -> int:
+    """How many rows were done since a time."""
+    asked = select(func.count()).where(
+        and_(insertion.c.state == State.INSERTED.value, insertion.c.last_sent >= since)
+    )
+    return conn.scalar(asked) or 0

@@ -1,0 +1,526 @@
+"""The turns: what is due of the next account, sent or looked for, and what became of it stored."""
+
+import asyncio
+import contextlib
+import math
+import secrets
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any, Final, Protocol, TypeVar
+
+from sqlalchemy import Connection
+
+from xmpprelay.core.insertion import (
+    ALIKE,
+    Act,
+    End,
+    Head,
+    Insertion,
+    LookNow,
+    Rules,
+    Send,
+    State,
+    Step,
+    Wait,
+    ended,
+    looked,
+    next_step,
+    restarted,
+    sending,
+    sent,
+)
+from xmpprelay.core.model import Post, Queued
+from xmpprelay.core.primary import (
+    Account,
+    Attempt,
+    Caps,
+    File,
+    Found,
+    LookFailed,
+    Outcome,
+    Result,
+    Scope,
+    Status,
+)
+from xmpprelay.core.site import Site
+from xmpprelay.core.status import Naming, texts_of, visibility_of
+from xmpprelay.errors import StoreError
+from xmpprelay.log import get_logger
+from xmpprelay.primary.base import Primary
+from xmpprelay.store.insertion import (
+    ClaimRow,
+    claim,
+    claimed,
+    load_waiting,
+    oldest_open,
+    restart,
+    settle,
+)
+
+log = get_logger("trickle")
+
+T = TypeVar("T")
+
+STORE_AGAIN_S: Final = 1.0
+"""What became of a request is stored again after that, until the disk takes it."""
+
+SHORTEST_REST_S: Final = 0.01
+"""The two clocks, of rows and of spans, need not agree to the last bit."""
+
+LONGEST_REST_S: Final = 60.0
+"""Nothing is due for so long at most; then it is looked again, whatever the clocks say."""
+
+
+class Store(Protocol):
+    """What the trickle needs of a database; see `store/database.py`."""
+
+    async def write(self, op: Any, row: Any) -> Any:
+        """Write a row; what the operation gives, once it is safe."""
+
+    async def read(self, fn: Callable[[Connection], T]) -> T:
+        """Ask something."""
+
+
+class Accounts(Protocol):
+    """In whose name posts are inserted."""
+
+    def of(self, account: int) -> Account | None:
+        """What an account's requests need; None: there is no such account any more."""
+
+    def site_of(self, account: int) -> str:
+        """At which primary it is."""
+
+    def draft(self, post: Post) -> Status:
+        """A post as a status, but for its text and what the primary decides."""
+
+    def naming(self, post: Post) -> Naming:
+        """What people are called there, for the text of a post."""
+
+    def link(self, post: Post) -> str:
+        """Where the whole of a post can be read."""
+
+    async def refused(self, account: int, detail: str) -> None:
+        """Its credentials do not hold."""
+
+
+Fetch = Callable[[str], Awaitable[File | None]]
+"""Fetches an attachment; None: it is not to be had, or not to be trusted."""
+
+
+@dataclass(slots=True)
+class Place:
+    """One primary: what speaks to it, and what is known of it."""
+
+    site: Site
+    driver: Primary
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+@dataclass(slots=True)
+class _Turn:
+    """What one turn is about."""
+
+    place: Place
+    account: Account
+    linked: bool  # False: the account is not there any more
+    began_s: float
+    head: Head | None = None  # the oldest open row and what decides about it; None: there is none
+    row: Insertion | None = None  # the row as it is on the disk
+    step: Step | None = None
+    upload: str | None = None  # an address, to be fetched and uploaded before anything is sent
+    further: int = 0  # rows of further parts that the post has got
+
+
+class Engine:
+    """Gives turns. `stopped` is told of every row that does not come by itself, and of its post.
+
+    `probe` is awaited when a primary that is away is to be probed, `changed` after anything that
+    may have changed how it is; both are set by whoever does it.
+    """
+
+    def __init__(
+        self,
+        db: Store,
+        places: Mapping[str, Place],
+        accounts: Accounts,
+        rules: Rules,
+        *,
+        now: Callable[[], datetime],
+        monotonic: Callable[[], float],
+        fetch: Fetch | None = None,
+        new_key: Callable[[], str] = lambda: secrets.token_urlsafe(18),
+    ) -> None:
+        self._db = db
+        self.places = places
+        self._accounts = accounts
+        self.rules = rules
+        self._now = now
+        self._monotonic = monotonic
+        self._fetch = fetch
+        self._new_key = new_key
+        self._waits_for: dict[int, set[int]] = {}  # post -> accounts whose oldest row answers it
+        self._waits_since: dict[int, datetime] = {}  # row -> since when it waits for that
+        self._barred: set[int] = set()  # accounts whose credentials do not hold
+        self._busy: set[int] = set()
+        self._turns: set[asyncio.Task[None]] = set()
+        self.failures = 0  # what was not foreseen
+        self.stopped: Callable[[Insertion, Post], None] = lambda _row, _post: None
+        self.probe: Callable[[Place], Awaitable[None]] = _nobody
+        self.changed: Callable[[Place], Awaitable[None]] = _nobody
+
+    # What comes into the queue
+
+    async def load(self) -> None:
+        """Take up what is in the database; what was under way when the relay ended is unclear."""
+        await self._db.write(restart, lambda row, now: restarted(row, self.rules, now))
+        # A clock that was set back must not put anything off.
+        latest = self._now() + max(self.rules.settle, self.rules.reply_wait)
+        for each in await self._db.read(lambda conn: list(load_waiting(conn))):
+            place = self._place_of(each.account)
+            if place is not None:
+                place.site.waiting[each.account] = each.rows
+                place.site.turns.put(each.account, each.born, min(each.due, latest))
+
+    def queued(self, rows: Sequence[Queued]) -> None:
+        """Take up, after the commit of an entry, what it has changed in the queue."""
+        for row in rows:
+            self._counts(row.account, row.opened - row.closed)
+            self.look_at(row.account)
+
+    def look_at(self, account: int, *, anew: bool = False) -> None:
+        """Let an account have its turn; `anew`: whatever it waits for, and was refused for."""
+        if anew:
+            self._barred.discard(account)
+        place = self._place_of(account)
+        if place is None or account in self._barred or account in self._busy:
+            return
+        if anew or account not in place.site.turns:
+            now = self._now()
+            place.site.turns.put(account, now, now)
+        place.wake.set()
+
+    def look_at_barred(self) -> None:
+        """Try those accounts again whose credentials did not hold."""
+        for account in list(self._barred):
+            self.look_at(account, anew=True)
+
+    def _counts(self, account: int, more: int) -> None:
+        place = self._place_of(account)
+        if place is None:
+            return
+        waiting = place.site.waiting
+        waiting[account] += more
+        if waiting[account] <= 0:
+            del waiting[account]
+
+    def _place_of(self, account: int) -> Place | None:
+        return self.places.get(self._accounts.site_of(account))
+
+    # The loop of one primary
+
+    async def run(self, place: Place) -> None:
+        """Give turns for ever; cancel it to end. What is under way goes on until `close`."""
+        while True:
+            place.wake.clear()
+            try:
+                rest_s = await self._give_turns(place)
+            except StoreError as error:
+                log.warning("trickle.store", site=place.site.name, error=error.sentence)
+                rest_s = STORE_AGAIN_S
+            except Exception:  # the top of the loop
+                self.failures += 1
+                log.exception("trickle.failed", site=place.site.name)
+                rest_s = STORE_AGAIN_S
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(rest_s, LONGEST_REST_S)):
+                    await place.wake.wait()
+
+    async def _give_turns(self, place: Place) -> float:
+        """Begin what may begin; the seconds until more may, if nothing happens before."""
+        site = place.site
+        while True:
+            now_s = self._monotonic()
+            probe_s = math.inf if site.health.probe_at is None else site.health.probe_at - now_s
+            if probe_s <= 0:
+                await self.probe(place)
+                await self.changed(place)
+                continue
+            room_s = site.wait_s(now_s)
+            if room_s > 0:
+                return min(probe_s, room_s)
+            account = site.turns.take(self._now())
+            if account is None:
+                rest_s = site.turns.wait_s(self._now())
+                return min(probe_s, math.inf if rest_s is None else max(rest_s, SHORTEST_REST_S))
+            pace_s = site.account_wait_s(account, now_s)
+            if pace_s > 0:
+                self._put_off(site, account, pace_s)
+            else:
+                self._begin(place, account)
+
+    def _put_off(self, site: Site, account: int, wait_s: float) -> None:
+        now = self._now()
+        site.turns.put(account, now, now + timedelta(seconds=wait_s))
+
+    def _begin(self, place: Place, account: int) -> None:
+        place.site.begins(self._monotonic())
+        self._busy.add(account)
+        task = asyncio.create_task(self._turn(place, account))
+        self._turns.add(task)
+        task.add_done_callback(self._turns.discard)
+
+    async def close(self) -> None:
+        """Let go of what is under way: what became of it, the next start finds out."""
+        for task in self._turns:
+            task.cancel()
+        await asyncio.gather(*self._turns, return_exceptions=True)
+
+    # One turn
+
+    async def _turn(self, place: Place, account: int) -> None:
+        known = self._accounts.of(account)
+        linked = known is not None
+        turn = _Turn(place, known or Account(account), linked, self._monotonic())
+        try:
+            stored = await self._db.write(claim, ClaimRow(account, partial(self._decide, turn)))
+            turn.row = stored or turn.row
+            await self._carry_out(turn)
+        except StoreError as error:  # of the claim: nothing has changed
+            log.warning("trickle.store", site=place.site.name, error=error.sentence)
+            turn.step = Wait(self._now() + timedelta(seconds=STORE_AGAIN_S), "store")
+        except Exception:
+            self.failures += 1
+            log.exception("trickle.turn_failed", account=account)
+            await self._failed(turn)
+        finally:
+            place.site.ends()
+            self._busy.discard(account)
+            place.wake.set()
+        await self._next(turn)
+        await self.changed(place)
+
+    def _decide(self, turn: _Turn, head: Head) -> tuple[Insertion, Sequence[Insertion]] | None:
+        """What becomes of the oldest row now; runs inside the transaction that stores it."""
+        turn.head, turn.row = head, head.row
+        now = self._now()
+        try:
+            return self._decided(
+                turn, replace(head, parent_since=self._waits_since.get(head.row.id)), now
+            )
+        except Exception:  # a post that cannot be made a status would be tried for ever
+            self.failures += 1
+            log.exception("trickle.post_unfit", post=head.row.post)
+            turn.step = End(State.PARKED, "crash")
+            return ended(head.row, State.PARKED, "crash", now), ()
+
+    def _decided(
+        self, turn: _Turn, head: Head, now: datetime
+    ) -> tuple[Insertion, Sequence[Insertion]] | None:
+        caps = turn.place.site.caps
+        if caps is None:
+            raise ValueError("nothing is sent before it is known what the primary can do")
+        turn.step = step = (
+            next_step(head, caps, self.rules, now)
+            if turn.linked
+            else End(State.CANCELLED, "unlinked")
+        )
+        match step:
+            case End(state, reason):
+                return ended(head.row, state, reason, now), ()
+            case Send() if head.row.act is Act.DELETE:
+                return sending(head, self._new_key(), step.most, None, now), ()
+            case Send():
+                return self._prepared(turn, head, step, now)
+        return None
+
+    def _prepared(
+        self, turn: _Turn, head: Head, step: Send, now: datetime
+    ) -> tuple[Insertion, Sequence[Insertion]] | None:
+        """The row with the status that is sent, and the rows of further parts."""
+        caps, row, post = turn.place.site.caps, head.row, head.post
+        assert caps is not None  # noqa: S101 - `_decided` has asked
+        turn.upload = self._to_upload(head, caps)
+        if turn.upload is not None:
+            return None
+        attached = {address: name for address, name in row.media.items() if name}
+        naming = self._accounts.naming(post)
+        texts = texts_of(
+            post, caps, self.rules, naming, self._accounts.link(post), now, attached=tuple(attached)
+        )
+        if texts is None or (row.act is Act.EDIT and len(texts) > 1):
+            reason = "too_long" if texts is None else "cannot_edit"
+            turn.step = End(State.REFUSED, reason)
+            return ended(row, State.REFUSED, reason, now), ()
+        further: list[Insertion] = []
+        if len(texts) > 1 and row.part == 0:
+            further = [replace(row, id=0, part=part) for part in range(2, len(texts) + 1)]
+            row, turn.further = replace(row, part=1), len(further)
+        draft = self._accounts.draft(post)
+        status = replace(
+            draft,
+            id=draft.id if row.part < 2 else f"{draft.id}.{row.part}",
+            text=texts[min(max(row.part, 1), len(texts)) - 1],
+            visibility=visibility_of(post, step, self.rules),
+            in_reply_to=step.in_reply_to,
+            media=tuple(attached.values()) if row.part < 2 else (),
+            updated=now if row.act is Act.EDIT else None,
+            backdate=self.rules.time == "backdate",
+        )
+        new = sending(replace(head, row=row), self._new_key(), status.visibility, status, now)
+        return new, further
+
+    def _to_upload(self, head: Head, caps: Caps) -> str | None:
+        """The next attachment that is not there yet."""
+        if self._fetch is None or head.row.act is not Act.INSERT or head.row.part > 1:
+            return None
+        wanted = head.post.attachments[: caps.max_media]
+        return next((each for each in wanted if each not in head.row.media), None)
+
+    async def _carry_out(self, turn: _Turn) -> None:
+        head, row = turn.head, turn.row
+        if head is None or row is None:
+            return
+        since = self._waits_since.pop(row.id, None)
+        match turn.step:
+            case Wait(_, _, on) if on is not None:
+                self._waits_since[row.id] = since or self._now()
+                self._waits_for.setdefault(on, set()).add(row.account)
+            case End():
+                self._note(turn, head.row, row)
+            case LookNow():
+                await self._look(turn, row)
+            case Send() if turn.upload is not None:
+                await self._upload(turn, row, turn.upload)
+            case Send():
+                self._counts(row.account, turn.further)
+                await self._send(turn, head, row)
+
+    async def _send(self, turn: _Turn, head: Head, row: Insertion) -> None:
+        driver, key = turn.place.driver, row.key or ""
+        own = "" if head.own_row is None else head.own_row.remote_id or ""
+        match row.act:
+            case Act.INSERT if row.status is not None:
+                result = await driver.insert(turn.account, row.status, key)
+            case Act.EDIT if row.status is not None:
+                result = await driver.edit(turn.account, own, row.status, key)
+            case _:
+                result = await driver.delete(turn.account, own)
+        await self._answered(turn, row, result)
+
+    async def _answered(self, turn: _Turn, row: Insertion, result: Result) -> None:
+        site, now = turn.place.site, self._now()
+        others_fine = site.fine_since(turn.began_s)
+        site.answered(row.account, result, self._monotonic())
+        if result.outcome is Outcome.AUTH and result.scope is not Scope.DRIVER:
+            self._barred.add(row.account)
+            await self._accounts.refused(row.account, result.detail)
+        await self._settle(turn, sent(row, result, self.rules, now, others_fine=others_fine))
+
+    async def _look(self, turn: _Turn, row: Insertion) -> None:
+        if row.status is None or row.first_sent is None or row.last_sent is None:
+            raise ValueError("what was never sent cannot be looked for")
+        attempt = Attempt(row.status, row.first_sent, row.last_sent, row.high_water)
+        look = await turn.place.driver.reconcile(turn.account, attempt)
+        site = turn.place.site
+        site.looked(look.result if isinstance(look, LookFailed) else None, self._monotonic())
+        taken: frozenset[str] = frozenset()
+        if isinstance(look, Found):
+            taken = await self._until_stored(
+                lambda: self._db.read(lambda conn: claimed(conn, row.account, look.candidates))
+            )
+        others_fine = site.fine_since(turn.began_s - self.rules.settle.total_seconds())
+        after = looked(row, look, taken, self.rules, self._now(), others_fine=others_fine)
+        await self._settle(turn, after)
+
+    async def _upload(self, turn: _Turn, row: Insertion, address: str) -> None:
+        """One attachment; what cannot be had stays an address in the text."""
+        assert self._fetch is not None  # noqa: S101 - `_to_upload` has asked
+        file = await self._fetch(address)
+        result = None if file is None else await turn.place.driver.upload(turn.account, file)
+        if result is not None and result.outcome not in _UPLOADED | {Outcome.REJECTED}:
+            await self._answered(turn, row, _harmless(result))
+            return
+        there = result is not None and result.outcome in _UPLOADED
+        name = (result.remote_id or "") if there and result is not None else ""
+        await self._settle(turn, replace(row, media={**row.media, address: name}))
+
+    async def _failed(self, turn: _Turn) -> None:
+        """Something that nobody has foreseen: if it was being sent, nobody knows what became."""
+        row = turn.row
+        if row is None:
+            return
+        now, crash = self._now(), Result(Outcome.UNKNOWN, reason="crash")
+        if row.state is State.SENDING:
+            after = sent(row, crash, self.rules, now, others_fine=True)
+        else:
+            alike = row.alike + 1 if row.reason == "crash" else 1
+            after = replace(row, reason="crash", alike=alike, due=now + self.rules.settle)
+            if alike >= ALIKE:
+                after = ended(after, State.PARKED, "crash", now)
+        await self._settle(turn, after)
+
+    # What has become of it
+
+    async def _settle(self, turn: _Turn, row: Insertion) -> None:
+        before = turn.row
+        stored = await self._until_stored(lambda: self._db.write(settle, row))
+        turn.row = stored
+        self._note(turn, before or row, stored)
+
+    def _note(self, turn: _Turn, before: Insertion, row: Insertion) -> None:
+        """What follows from a row that was stored."""
+        if before.due is not None and row.due is None:
+            self._counts(row.account, -1)
+        if row.due is None or row.state is State.HELD:
+            for account in self._waits_for.pop(row.post, ()):
+                place = self._place_of(account)
+                if place is not None and account not in self._busy:
+                    now = self._now()
+                    place.site.turns.put(account, now, now)
+                    place.wake.set()
+        news = row.state is not before.state or row.reason != before.reason
+        if turn.head is not None and news and row.state in _TOLD:
+            self.stopped(row, turn.head.post)
+
+    async def _until_stored(self, step: Callable[[], Awaitable[T]]) -> T:
+        """What a step of the store gives; it is tried until the store can do it."""
+        while True:
+            try:
+                return await step()
+            except StoreError as error:
+                log.warning("trickle.store", error=error.sentence)
+                await asyncio.sleep(STORE_AGAIN_S)
+
+    async def _next(self, turn: _Turn) -> None:
+        """When it is this account's turn again."""
+        account, site = turn.account.id, turn.place.site
+        if account in self._barred:
+            return
+        if isinstance(turn.step, Wait):
+            born = self._now() if turn.row is None else turn.row.created
+            if account not in self._busy:
+                site.turns.put(account, born, turn.step.until)
+            return
+        oldest = await self._until_stored(
+            lambda: self._db.read(lambda conn: oldest_open(conn, account))
+        )
+        if oldest is not None and account not in self._busy:
+            site.turns.put(account, oldest.born, oldest.due)
+
+
+_UPLOADED: Final = frozenset({Outcome.INSERTED, Outcome.DUPLICATE})
+
+_TOLD: Final = frozenset({State.REFUSED, State.PARKED, State.HELD, State.CANCELLED})
+
+
+def _harmless(result: Result) -> Result:
+    """An upload may be done again: that it is unclear is a reason to wait, and no more."""
+    if result.outcome is Outcome.UNKNOWN:
+        return replace(result, outcome=Outcome.RETRY, scope=Scope.DRIVER)
+    return result
+
+
+async def _nobody(_place: Place) -> None:
+    """Until it is set."""
