@@ -22,6 +22,9 @@ from tests.primaries.world import Call, Met, World, http_date
 
 RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)  # SO_LINGER: what is unsent is thrown away
 
+TURNS: Final = 5
+"""Of the loop, in which clients in this process notice that idle connections are closed."""
+
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -77,6 +80,8 @@ class Server:
         for connection in self._runner.server.connections:
             if connection.transport is not None:
                 connection.transport.abort()
+        for _ in range(TURNS):
+            await asyncio.sleep(0)
 
     def _routes(self) -> list[web.RouteDef]:
         calls: list[tuple[str, str, Op]] = [

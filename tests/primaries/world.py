@@ -249,7 +249,7 @@ class World:
                 headers=headers,
             )  # fmt: skip
         reply = Reply(fault.status, headers=self._waits(fault, now))
-        if fault.kept and not fault.done and self.profile.replays_errors and call.key:
+        if fault.kept and self.profile.replays_errors and self._kept(call, now) is None:
             self._keep(call, reply, now)
         return reply
 
@@ -315,12 +315,11 @@ class World:
         return Reply(200, stored)
 
     def _insert(self, member: Member, call: Call, now: float) -> Reply:
-        if call.key and self.key_window_s:
-            at, reply = member.keys.get(call.key, (0.0, None))
-            if reply is not None and now < at + self.key_window_s:
-                return reply
+        kept = self._kept(call, now)
+        if kept is not None:
+            return kept
         reply = self._refusal(call) or self._store(member, call, now)
-        if call.key and self.key_window_s and (reply.good or self.profile.replays_errors):
+        if reply.good or self.profile.replays_errors:
             self._keep(call, reply, now)
         return reply
 
@@ -391,9 +390,14 @@ class World:
                     break
         return tuple(reversed(page) if call.min_id else page)
 
+    def _kept(self, call: Call, now: float) -> Reply | None:
+        member = self.members.get(call.token)
+        at, reply = (0.0, None) if member is None else member.keys.get(call.key, (0.0, None))
+        return reply if now < at + self.key_window_s else None
+
     def _keep(self, call: Call, reply: Reply, now: float) -> None:
         member = self.members.get(call.token)
-        if member is not None:
+        if member is not None and call.key and self.key_window_s:
             member.keys[call.key] = now, reply
 
     def _id(self, at: float) -> str:
