@@ -5,25 +5,18 @@ measured with thousands of people is in tests/faults/, with a server that the te
 """
 
 import asyncio
-from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
-from xml.etree.ElementTree import Element
 
 import pytest
 import pytest_asyncio
 
 from tests.integration.clients import DELAY, Person, count
-from tests.integration.world import World
-from tests.servers import new_account
+from tests.integration.neighbours import Neighbours
 from tests.servers.ejabberd import Ejabberd
 from tests.servers.federation import Federation
 from xmpprelay.core.lanes import FIRST_REMOTE_WINDOW
-from xmpprelay.core.model import Draft
-from xmpprelay.core.recipients import State
 from xmpprelay.quickstart.prosody import Prosody
-from xmpprelay.service import Service
 
 Kinds = tuple[type[Prosody | Ejabberd], ...]
 
@@ -33,64 +26,6 @@ ELSEWHERE = "elsewhere.test"
 
 def names(kinds: Kinds) -> str:
     return "-".join(kind.__name__ for kind in kinds)
-
-
-class Neighbours(World):
-    """The relay on the first server, and people on both."""
-
-    def __init__(self, both: Federation, folder: Path) -> None:
-        super().__init__(both.first, folder)
-        self.both = both
-        self.errors: Counter[str] = Counter()  # kind -> how many came back from elsewhere
-
-    async def starts(self, **tables: Any) -> Service:
-        """Start the relay, which does not collect for a second what goes to the other domain."""
-        service = await super().starts(**tables)
-        service.outbox.collect_s = 0.02
-        return service
-
-    async def abroad(self, *names: str) -> Sequence[Person]:
-        """People on the second server, who are logged in."""
-        relay = self.both.first.component_domain
-        people = [Person(await new_account(self.both.second, name), relay) for name in names]
-        self._people += people
-        await asyncio.gather(*(person.comes() for person in people))
-        return people
-
-    async def until(self, so: Callable[[], bool]) -> None:
-        """The same, without keeping the two servers from what is waited for."""
-        async with asyncio.timeout(60):
-            while not so():  # noqa: ASYNC110 - nobody is told
-                await asyncio.sleep(0.002)
-
-    async def away(self, *people: Person) -> None:
-        """Return when the relay knows that these people have left."""
-        ids = [self.person_id(person) for person in people]
-        states = self.service.delivery.state_of
-        await self.until(lambda: all(states(each) is State.AWAY for each in ids))
-
-    async def crash(self) -> None:
-        """Kill the second server; what it was given before is not lost."""
-        if isinstance(self.both.second, Ejabberd):
-            await self.both.second.flush()
-        await self.both.second.kill()
-
-    def counts_errors(self) -> None:
-        """Count from now on what comes back from the other domain."""
-        component = self.service.component
-        take = component._spawn_event
-
-        def counted(xml: Element) -> None:
-            if xml.get("type") == "error" and xml.get("from", "").endswith(ELSEWHERE):
-                self.errors[xml.tag.rpartition("}")[2]] += 1
-            take(xml)
-
-        component._spawn_event = counted  # type: ignore[method-assign]
-
-    async def takes(self, author: Person, texts: Sequence[str]) -> None:
-        """Posts that are there without anybody's server."""
-        for text in texts:
-            await self.service.relay.accept(Draft(author.jid, text, None, None, None))
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", params=PAIRS, ids=names)

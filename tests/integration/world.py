@@ -24,6 +24,7 @@ from tests.integration.clients import FarServer, Person, Stanza
 from tests.servers import XmppServer, new_account
 from tests.servers.towns import FAR, FAR_SECRET, ODD, Town
 from xmpprelay.config import Config, Limits, Secret, Store, Xmpp
+from xmpprelay.core.recipients import State
 from xmpprelay.service import Service
 from xmpprelay.xmpp.component import (
     ANSWER_WITHIN_S,
@@ -210,7 +211,13 @@ class World:
         """Return when these people are known to be there, and have had all that they missed."""
         ids = [self.person_id(person) for person in people]
         states = self.service.delivery.state_of
-        await self.until(lambda: all(str(states(each)) == "State.LIVE" for each in ids))
+        await self.until(lambda: all(states(each) is State.LIVE for each in ids))
+
+    async def away(self, *people: Person) -> None:
+        """Return when the relay knows that these people have left."""
+        ids = [self.person_id(person) for person in people]
+        states = self.service.delivery.state_of
+        await self.until(lambda: all(states(each) is State.AWAY for each in ids))
 
 
 __all__ = ["FAR", "FAR_SECRET", "NO_LIMITS", "ODD", "Clock", "World", "config_for"]

@@ -53,7 +53,7 @@ DOMAINS = ("example.test", "elsewhere.test", "faraway.test")
 class Federation:
     """Two or three private servers that are federated with each other.
 
-    What each is to be is told by its class. Their domains are `DOMAINS`, in order, and each has a
+    What each is to be is told by its class. Their domains are `domains`, in order, and each has a
     component domain, `relay.` before it. With `strangers` each has its certificate from an
     authority of its own, which the others do not trust: then nothing crosses. With `gated` what the
     others send to a server comes through its gate, in `gates`.
@@ -67,6 +67,7 @@ class Federation:
         first: type[Prosody | Ejabberd] = Prosody,
         second: type[Prosody | Ejabberd] = Prosody,
         *more: type[Prosody | Ejabberd],
+        domains: Sequence[str] = DOMAINS,
         strangers: bool = False,
         gated: bool = False,
     ) -> None:
@@ -74,6 +75,7 @@ class Federation:
         self._gated = gated
         self.servers: Sequence[Prosody | Ejabberd] = ()  # in order, once it is entered
         self._kinds = (first, second, *more)
+        self._domains = domains[: len(self._kinds)]
         self._strangers = strangers
         self._ending = AsyncExitStack()
 
@@ -91,7 +93,7 @@ class Federation:
         """Starts everything."""
         async with AsyncExitStack() as starting:
             folder = Path(starting.enter_context(_folder_for_all()))
-            ports = {domain: free_port() for domain in DOMAINS[: len(self._kinds)]}
+            ports = {domain: free_port() for domain in self._domains}
             told = ports
             if self._gated:
                 gates = [Gate(port) for port in ports.values()]
