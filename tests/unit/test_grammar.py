@@ -185,6 +185,13 @@ COMMANDS: list[tuple[str, str, dict[str, Value]]] = [
     ("link mastodon.social", "link", {"to": Domain("mastodon.social")}),
     ("link https://Mastodon.social/", "link", {"to": Domain("mastodon.social")}),
     ("link 4xYz-q_0123456789abc", "link", {"to": Code("4xYz-q_0123456789abc")}),
+    (
+        "link https://social.example/oauth/authorize/native?code=4xYz-q_0123456789abc&state=1",
+        "link",
+        {"to": Code("4xYz-q_0123456789abc")},
+    ),
+    ("link private", "link", {"to": "private"}),
+    ("link Public", "link", {"to": "public"}),
     ("unlink", "unlink", {}),
     ("pending", "pending", {}),
     ("drop #k3f", "drop", {"id": K3F}),

@@ -426,6 +426,16 @@ class VerbWord:
 
 
 _CODE: Final = re.compile(r"[A-Za-z0-9_-]{16,200}")
+_SHOWN_AT: Final = re.compile(r"https?://\S+[?&]code=([A-Za-z0-9_-]{16,200})(?:&\S*)?")
+"""The page that shows a code has it in its address as well."""
+
+
+def code_in(word: str) -> Code | None:
+    """The code that a word is, or that stands in it as in the address of the page that shows it."""
+    shown = _SHOWN_AT.fullmatch(word)
+    if shown is not None:
+        return Code(shown[1])
+    return Code(word) if _CODE.fullmatch(word) else None
 
 
 class InstanceOrCode:
@@ -440,8 +450,9 @@ class InstanceOrCode:
         host = word.text.lower().removeprefix("https://").removesuffix("/")
         if _is_domain(host):
             return Domain(host)
-        if _CODE.fullmatch(word.text) is not None or (reading.forced and word.text):
-            return Code(word.text)
+        code = code_in(word.text)
+        if code is not None or (reading.forced and word.text):
+            return code or Code(word.text)
         return Miss(
             Cause.MARK, "`link` takes an instance with a dot in it, or the code it gave you"
         )

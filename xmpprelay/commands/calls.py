@@ -14,6 +14,7 @@ from xmpprelay.core.model import Draft, Person
 from xmpprelay.errors import BadCommand, UnknownHandle
 from xmpprelay.keeping_out import KeepingOut
 from xmpprelay.less import Less
+from xmpprelay.linking import Linking
 from xmpprelay.people import People
 from xmpprelay.reading import Reading
 from xmpprelay.relay import Relay
@@ -38,6 +39,7 @@ class Rooms:
     volume: Volume
     domain: str  # the relay's own
     now: Callable[[], datetime]
+    linking: Linking | None = None  # None: nobody can link an account here
 
     def who(self, value: Value) -> Person:
         """The author that an argument names; UnknownHandle if nobody of that name posts here."""

@@ -9,7 +9,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from xmpprelay.commands import account, follows, keeping_out, less, reading, settings, writing
+from xmpprelay.commands import (
+    account,
+    follows,
+    keeping_out,
+    less,
+    linking,
+    reading,
+    settings,
+    writing,
+)
 from xmpprelay.commands.calls import Call, Function, Rooms, find_person
 from xmpprelay.commands.grammar import Command, Line, parse
 from xmpprelay.commands.verbs import help_text, help_verb
@@ -74,7 +83,7 @@ class Commands:
         name (S6.1).
         """
         window = None if here is None else here.handle
-        line = parse(text, self.names(sender), window)
+        line = linking.without_code(self._rooms, sender, parse(text, self.names(sender), window))
         if isinstance(line, Command) and line.verb in _SHOW_AN_AUTHOR and "who" in line.arguments:
             rooms = self._rooms
             who = find_person(rooms.graph, rooms.people, rooms.domain, line.arguments["who"])
@@ -109,6 +118,7 @@ _VERBS: Final[Mapping[str, Function]] = {
     **account.VERBS,
     **keeping_out.VERBS,
     **less.VERBS,
+    **linking.VERBS,
     **writing.VERBS,
 }
 

@@ -4,7 +4,7 @@ Plain data: what was typed, in lower case and without its mark. Nothing here kno
 such a person, group or post.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import time, timedelta
 from typing import Final
 
@@ -84,9 +84,9 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """The code that a primary service showed to the sender."""
+    """The code that a primary service showed to the sender; never shown anywhere else."""
 
-    text: str
+    text: str = field(repr=False)
 
 
 Value = (

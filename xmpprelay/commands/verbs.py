@@ -313,7 +313,10 @@ VERBS: Final = (
     Verb("export", _BARE, ACCOUNT, "Gives you all that the relay holds of you."),
     Verb("help", _one(Slot("verb", VERB, optional=True)), ACCOUNT, "Explains one, or lists them."),
     # Service
-    Verb("link", _one(Slot("to", LINK, optional=True)), SERVICE, "Links your account elsewhere."),
+    Verb(
+        "link", _one(Slot("to", Either(Choice("private", "public"), LINK), optional=True)), SERVICE,
+        "Links your account elsewhere; `private` lets protected posts go there.",
+    ),
     Verb("unlink", _BARE, SERVICE, "Ends the link."),
     Verb("source", _only("pep", "off"), SERVICE, "Takes your posts from your own microblog."),
     Verb("pending", _BARE, SERVICE, "Your posts that are not inserted yet; `~text` never is."),

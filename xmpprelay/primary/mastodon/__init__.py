@@ -1,0 +1,1 @@
+"""Servers with Mastodon's API, each with what is its own."""
