@@ -213,7 +213,7 @@ async def test_changes_of_a_post_are_not_posted_as_text(world: World) -> None:
 # --- commands, of this version and later ones ----------------------------------------------------
 
 LATER: Final = (
-    "report #1 bad", "link", "unlink", "pending", "drop all", "resend #1", "expire 2h", "queue",
+    "report #1 bad", "pending", "drop all", "resend #1", "expire 2h", "queue",
     "source pep", "feed",
 )  # fmt: skip
 
