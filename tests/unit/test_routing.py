@@ -205,6 +205,15 @@ def test_a_boost_shows_nothing_past_a_block_with_anyone_in_the_chain(graph: Grap
     assert decide(graph, boost, BOB).yes
 
 
+def test_a_booster_sees_what_he_has_boosted_no_more_past_a_block(graph: Graph) -> None:
+    boost = post(51, BOB, "", kind=Kind.BOOST, original=post(10, CAROL))
+    assert decide(graph, boost, BOB, Outlet.ASKED).yes
+    for owner, other in ((BOB, CAROL), (CAROL, BOB)):
+        graph.block(owner, jid(other))
+        assert decide(graph, boost, BOB, Outlet.ASKED).hidden
+        graph.unblock(owner, jid(other))
+
+
 # Direct messages (S4)
 
 
@@ -271,6 +280,13 @@ def test_a_mute_of_an_author_lets_replies_and_letters_through_unless_all(graph: 
     wish(graph, BOB, mutes=(mute(ALICE, scope=Scope.ALL),))
     assert decide(graph, post(targets=(BOB,)), BOB) is routing.MUTED
     assert decide(graph, post(kind=Kind.DIRECT, targets=(BOB,)), BOB) is routing.MUTED
+
+
+def test_a_mute_hides_nothing_that_he_asks_for(graph: Graph) -> None:
+    wish(graph, BOB, mutes=(mute(ALICE, scope=Scope.ALL),))
+    for muted in (post(), post(targets=(BOB,)), post(mentions=(BOB,))):
+        assert decide(graph, muted, BOB) is routing.MUTED
+        assert decide(graph, muted, BOB, Outlet.ASKED).yes
 
 
 def test_a_mute_of_boosts_is_of_boosts_alone(graph: Graph) -> None:

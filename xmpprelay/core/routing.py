@@ -95,7 +95,7 @@ TO_YOU: Final = _yes("S2.1", "it is a reply to you", Why.TARGET)
 TO_YOUR_POST: Final = _yes("S2.5", "it is a reply to a post of yours", Why.TARGET)
 NAMES_YOU: Final = _yes("S2.3", "it names you", Why.MENTION)
 
-OPEN_TO_ALL: Final = _yes("S6.2", "it is public", Why.ASKED)
+MAY_READ: Final = _yes("S6.2", "you may read it", Why.ASKED)
 NO_FOLLOWER: Final = _no("S2.2", "you do not follow the author")
 FOLLOWED_LATER: Final = _no("S5.1", "you followed the author after this post")
 REFUSED_LATELY: Final = _no("S6.6", "your server refuses what comes from this author")
@@ -131,6 +131,8 @@ def decide(graph: Graph, post: Post, person: int, outlet: Outlet = Outlet.LIVE) 
         return no
     if own := _own(post, person, outlet):
         return own
+    if outlet is Outlet.ASKED:
+        return MAY_READ
     named = _addressed(graph, post, person)
     if named is not None and named.yes and outlet in _NOT_PERSONAL:
         return NOT_FOR_THE_DIGEST if outlet is Outlet.DIGEST else _in_timeline(post, named)
@@ -187,7 +189,7 @@ def _hidden(graph: Graph, post: Post, person: int) -> Decision | None:
 
 def _out_of_reach(graph: Graph, post: Post, person: int) -> Decision | None:
     shown = post.content
-    if person not in (post.author, shown.author):
+    if person != shown.author:  # nor does who boosted it see it past a block
         if cut := _cut_off(graph, post, shown, graph.person(person)):
             return cut
     elif person != post.author and graph.cut(person, post.author):
@@ -272,8 +274,6 @@ def _may_mention(graph: Graph, post: Post, person: int) -> bool:
 
 
 def _followed(graph: Graph, post: Post, person: int, outlet: Outlet) -> Decision:
-    if outlet is Outlet.ASKED:
-        return OPEN_TO_ALL
     since = graph.follows_since(person, post.author)
     if since is None:
         return NO_FOLLOWER
