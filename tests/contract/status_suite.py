@@ -254,6 +254,7 @@ class StatusSuite(UnclearSuite):
         result = await bench.primary.insert(bench.account, reply, "key")
         refused = bench.world.profile.no_parent
         assert result.outcome is (Outcome.REJECTED if refused else Outcome.INSERTED)
+        assert [each.parent for each in await bench.stored()] == ([] if refused else [""])
         look = await bench.primary.reconcile(bench.account, attempt(bench, reply))
         assert look == Absent() if refused else ids(look) == [result.remote_id]
 

@@ -2,8 +2,8 @@
 
 `server.site` is its address; the world's own is set to it. What the script says of a request is
 done to its connection: it is reset (with a RST), closed, left without an answer, or answered with
-the first bytes only. `REFUSE` for a request that has come resets it, and closes the port until
-`listen()`; to have the very next connection refused, `await server.refuse()`.
+the first bytes only. `REFUSE` for a request that has come resets it, and closes the port for a
+moment; `await server.refuse()` closes it until `listen()`.
 """
 
 import asyncio
@@ -11,6 +11,7 @@ import json
 import socket
 import struct
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, Final
 
@@ -21,6 +22,9 @@ from tests.primaries.faults import How, Op
 from tests.primaries.world import Call, Met, World, http_date
 
 RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)  # SO_LINGER: what is unsent is thrown away
+
+CLOSED_S: Final = 0.03
+"""For how long the port stays closed after a request that was to be refused."""
 
 TURNS: Final = 5
 """Of the loop, in which clients in this process notice that idle connections are closed."""
@@ -34,9 +38,11 @@ class Server:
     def __init__(self, world: World) -> None:
         self.world = world
         self.port = 0
+        self.listens = asyncio.Event()
         self._runner: web.AppRunner | None = None
         self._site: web.SockSite | None = None
         self._ending = asyncio.Event()
+        self._reopening: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> "Server":
         app = web.Application()
@@ -50,6 +56,8 @@ class Server:
     async def __aexit__(self, *_: object) -> None:
         assert self._runner is not None
         self._ending.set()
+        if self._reopening is not None:
+            await self._reopening
         await self._runner.cleanup()
 
     @property
@@ -68,6 +76,7 @@ class Server:
         self.port = listening.getsockname()[1]
         self._site = web.SockSite(self._runner, listening)
         await self._site.start()
+        self.listens.set()
 
     async def refuse(self) -> None:
         """Close the port and all connections: from now on, connections are refused."""
@@ -77,11 +86,18 @@ class Server:
         assert self._runner.server is not None
         await self._site.stop()
         self._site = None
+        self.listens.clear()
         for connection in self._runner.server.connections:
             if connection.transport is not None:
                 connection.transport.abort()
         for _ in range(TURNS):
             await asyncio.sleep(0)
+
+    async def _reopen(self) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._ending.wait(), CLOSED_S)
+            return
+        await self.listen()
 
     def _routes(self) -> list[web.RouteDef]:
         calls: list[tuple[str, str, Op]] = [
@@ -108,8 +124,9 @@ class Server:
             how = met.fault.how
             if how in (How.RESET, How.REFUSE):
                 _reset(request)
-                if how is How.REFUSE:
+                if how is How.REFUSE and self._site is not None:
                     await self.refuse()
+                    self._reopening = asyncio.create_task(self._reopen())
             elif how is How.CLOSE:
                 assert request.transport is not None
                 request.transport.close()

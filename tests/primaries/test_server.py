@@ -150,6 +150,17 @@ async def test_nobody_listens_until_it_does_again(town: Town) -> None:
     assert town.world.texts() == ["before", "after"]
 
 
+async def test_by_script_it_listens_again_by_itself(town: Town) -> None:
+    with pytest.raises(aiohttp.ClientOSError):
+        await town.insert("lost", faults.REFUSE)
+    with pytest.raises(aiohttp.ClientConnectorError):
+        await town.insert("refused")
+    await town.server.listens.wait()
+    town.world.script.mend()
+    await town.insert("after")
+    assert town.world.texts() == ["after"]
+
+
 async def test_errors_of_proxies_are_pages_and_others_are_json(town: Town) -> None:
     for fault, kind in ((faults.ERROR_504, "text/html"), (faults.ERROR_500, "application/json")):
         town.world.script.then(fault)
