@@ -35,6 +35,9 @@ SETTINGS: Final[Mapping[str, tuple[str, Callable[[str], Any]]]] = {
 }
 """Each setting by the name that people type: the field of `Wishes`, and how its word is read."""
 
+CLIENT_ZONE: Final = "client-tz"
+"""The setting that keeps the zone that a person's client tells: nobody types it."""
+
 PROFILE: Final = ("name", "about", "bot")
 """The settings that others see."""
 
@@ -62,7 +65,7 @@ class Choices:
     def load(self, settings: Iterable[tuple[int, str, str]]) -> None:
         """Take up what is stored: (person, name, value); other names are left alone."""
         for person, name, value in settings:
-            if name in SETTINGS or name in PROFILE:
+            if name in SETTINGS or name in PROFILE or name == CLIENT_ZONE:
                 self._apply(person, name, value)
 
     def change(self, person: int, **fields: Any) -> None:
@@ -81,7 +84,7 @@ class Choices:
     ) -> None:
         """Keep several choices, all or none; None is the default. Raises TryLater.
 
-        `committed` puts into effect what is none of SETTINGS or PROFILE.
+        `committed` puts into effect what is none of those that are known here.
         """
         rows = [SettingRow(person, name, value) for name, value in values.items()]
 
@@ -102,6 +105,8 @@ class Choices:
             field, read = SETTINGS[name]
             chosen = getattr(NO_WISHES, field) if value is None else read(value)
             self.change(person, **{field: chosen})
+        elif name == CLIENT_ZONE:
+            self.change(person, client_zone=value)
         elif name in PROFILE:
             told: Any = _switch(value or "") if name == "bot" else value or ""
             self._profiles[person] = replace(self.profile(person), **{name: told})

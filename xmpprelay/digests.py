@@ -180,7 +180,7 @@ class Digests:
             if self._graph.wishes(person).digests.get(subject) != chosen.digest:
                 del self._chosen[person, subject]  # he has left the relay
             elif self._is_live(person):
-                when = chosen.due_in(self._graph.wishes(person).zone)
+                when = chosen.due_in(self._graph.wishes(person).clock)
                 if when <= now:
                     due.append((when, person, subject))
         due.sort()
@@ -420,6 +420,10 @@ class Digests:
         else:
             self._chosen[key] = _Chosen(digest, number, at)
 
+    def daily(self) -> set[int]:
+        """Who has chosen a digest that comes at a time of the day."""
+        return {person for (person, _), each in self._chosen.items() if each.digest.at is not None}
+
     def number_of(self, person: int, subject: str) -> int:
         """Up to where somebody has had a digest that he has chosen; 0: there is none."""
         chosen = self._chosen.get((person, subject))
@@ -518,7 +522,7 @@ _OFFSET: Final = re.compile(r"([+-])(\d{1,2})(?::?(\d{2}))?")
 
 @lru_cache(maxsize=1024)
 def zone_of(name: str | None) -> tzinfo:
-    """The zone of the setting `tz`; UTC for one that nobody knows, and for none."""
+    """The zone of that name or offset; UTC for one that nobody knows, and for none."""
     offset = _OFFSET.fullmatch(name or "")
     if offset is not None:
         span = timedelta(hours=int(offset[2]), minutes=int(offset[3] or 0))

@@ -8,7 +8,7 @@ A choice that takes posts out of a digest, or puts them into one, goes through `
 sends what would otherwise be lost, or come twice.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 from typing import Any, Final, TypeVar
@@ -74,7 +74,11 @@ class Missed:
 
 
 class Less:
-    """What the people of one relay want to see less of."""
+    """What the people of one relay want to see less of.
+
+    `learn_zone` asks which time it is where a person is, if he has not said so; it is set by
+    whoever builds the relay.
+    """
 
     def __init__(
         self,
@@ -95,6 +99,7 @@ class Less:
         self._wake = wake
         self._now = now
         self._minutes = 0
+        self.learn_zone: Callable[[Person], Awaitable[None]] = _nobody_tells
 
     def load(self, conn: Connection) -> None:
         """Take up what is stored."""
@@ -178,7 +183,7 @@ class Less:
     ) -> None:
         """Let posts of an author or a group come by digest, or none of them (neither given).
 
-        Raises TryLater; then nothing has changed.
+        A daily one comes at its time in `Wishes.clock`. Raises TryLater; then nothing has changed.
         """
 
         def row(flush: Flush) -> DigestRow:
@@ -196,6 +201,8 @@ class Less:
 
         authors = self._wishes(person).authors_of(subject)
         await self._move(person, authors, {subject}, set_digest, row, changed)
+        if at is not None:
+            await self.learn_zone(person)
 
     async def _move(
         self,
@@ -361,6 +368,10 @@ def _everybody(stored: Stored) -> set[int]:
 
 def _without(of: Mapping[Key, T], key: Key) -> dict[Key, T]:
     return {each: value for each, value in of.items() if each != key}
+
+
+async def _nobody_tells(_: Person) -> None:
+    """How it is until somebody can be asked."""
 
 
 def _later() -> TryLater:

@@ -52,6 +52,7 @@ from xmpprelay.store.operations import StartRow, start, store_delivery
 from xmpprelay.volume import Volume
 from xmpprelay.xmpp.addresses import Addresses
 from xmpprelay.xmpp.adhoc import WHOM, AdHoc, AdminCommand
+from xmpprelay.xmpp.clocks import Clocks
 from xmpprelay.xmpp.component import Component
 from xmpprelay.xmpp.disco import Discovery, Questions
 from xmpprelay.xmpp.intake import Intake
@@ -184,7 +185,7 @@ class Service:
             now=now,
             monotonic=monotonic,
         )
-        self.account.forget += [self.approval.forget, self.relay.likes.forget]
+        self.account.forget += [self.approval.forget, self.relay.likes.forget, self.clocks.forget]
         self.intake = Intake(self.voice.is_stranger)
         self._doors()
         self.control = ControlServer(config.store.socket, self._handlers())
@@ -225,6 +226,15 @@ class Service:
             wake=self._wake,
             now=self._now,
         )
+        self.clocks = Clocks(
+            self.component,
+            self.addresses.home,
+            self.graph,
+            self.delivery,
+            self.choices,
+            self._now,
+        )
+        self.less.learn_zone = self.clocks.learn
 
     def _summed_up(self, person: int, counts: Mapping[int, int]) -> bool:
         if not self.people.wants_digest(person):
@@ -390,6 +400,7 @@ class Service:
         self.less.minute()
         self.volume.minute()
         self.digests.minute()
+        self.clocks.minute(self.digests.daily())
         if self._minutes % int(DAY_S / TICK_S) == 0:
             self.delivery.probe_waiting(self._now())
         self._wake()
@@ -406,6 +417,7 @@ class Service:
         await self.control.stop()
         await self.volume.close()
         await self.digests.close()
+        await self.clocks.close()
         ends_at = time.monotonic() + DRAIN_ALL_S
         await _wait(self.intake.drained(), ends_at)
         self.relay.likes.flush()

@@ -1,14 +1,14 @@
 """Commands about seeing less: groups, `off` and `on`, caps, digests; and how the relay is."""
 
 from collections.abc import Mapping
-from datetime import UTC, time, timedelta
+from datetime import time, timedelta
 from typing import Final
 
 from xmpprelay.commands.calls import Call, Function, Rooms, listed
 from xmpprelay.commands.values import Group, Member, Rate, Value, show
 from xmpprelay.core.model import Person
 from xmpprelay.core.volume import LoadState
-from xmpprelay.core.wishes import EVERYTHING, Cap, group_in, of_author, of_group
+from xmpprelay.core.wishes import EVERYTHING, Cap, Wishes, group_in, of_author, of_group
 from xmpprelay.errors import BadCommand, Refused, UnknownHandle
 
 HOUR: Final = timedelta(hours=1)
@@ -194,8 +194,7 @@ async def _digest(rooms: Rooms, call: Call) -> str:
         return f"Posts of {name} come by themselves, however many there are."
     if isinstance(at, time):
         await rooms.less.set_digest(person, subject, at=at)
-        zone = rooms.choices.of(person.id).zone
-        where = f"in {zone}" if zone else f"in {UTC}; `tz Europe/Berlin` changes that"
+        where = _clock(rooms.choices.of(person.id))
         return f"Posts of {name} come in one message a day, at {at:%H:%M} ({where})."
     every = call.arguments.get("span", HOUR)
     if not isinstance(every, timedelta) or not SHORTEST <= every <= LONGEST:
@@ -205,6 +204,15 @@ async def _digest(rooms: Rooms, call: Call) -> str:
         )
     await rooms.less.set_digest(person, subject, every=every)
     return f"Posts of {name} come in one message every {show(every)}, if there are any."
+
+
+def _clock(wishes: Wishes) -> str:
+    """By which clock a daily digest comes."""
+    if wishes.zone is not None:
+        return f"in {wishes.zone}"
+    if wishes.client_zone is not None:
+        return f"in the time of your client, UTC{wishes.client_zone}"
+    return "in UTC; `tz Europe/Berlin` changes that"
 
 
 # --- How the relay is ----------------------------------------------------------------------------

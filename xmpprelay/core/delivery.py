@@ -185,6 +185,13 @@ class Delivery:
         recipient = self._board.recipients.get(person)
         return recipient is not None and recipient.online and recipient.grant is Grant.GRANTED
 
+    def devices_of(self, person: int) -> list[str]:
+        """The resources that are known of a person: first where he most likely is, now."""
+        recipient = self._board.recipients.get(person)
+        known = {} if recipient is None else recipient.resources
+        newest = sorted(filter(None, known), key=lambda name: known[name].since, reverse=True)
+        return sorted(newest, key=lambda name: known[name].priority, reverse=True)
+
     def state_of(self, person: int) -> State | None:
         """Where a person stands; None for one without a standing."""
         recipient = self._board.recipients.get(person)

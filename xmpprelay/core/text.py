@@ -232,6 +232,27 @@ def language_tag(text: str) -> str | None:
     return text if _LANGUAGE_TAG.fullmatch(text.lower()) else None
 
 
+# --- Time zones (S10.3) --------------------------------------------------------------------------
+
+_OFFSET: Final = re.compile(r"([+-])([01][0-9]):([0-5][0-9])")
+
+_FURTHEST: Final = (14, 0)
+"""No clock on earth is further from UTC, in hours and minutes."""
+
+
+def offset_in(text: str) -> str | None:
+    """The offset from UTC that a client tells, as +HH:MM, or None: it is none (XEP-0202, XEP-0082).
+
+    It is `Z`, or as in `-05:30`, and nothing else.
+    """
+    if text == "Z":
+        return "+00:00"
+    offset = _OFFSET.fullmatch(text)
+    if offset is None or (int(offset[2]), int(offset[3])) > _FURTHEST:
+        return None
+    return text
+
+
 # --- Noise (S12.3) -------------------------------------------------------------------------------
 
 

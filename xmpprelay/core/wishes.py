@@ -144,7 +144,8 @@ class Wishes:
     quiet: bool = False
     ids: bool = False
     lang: str | None = None
-    zone: str | None = None
+    zone: str | None = None  # by `tz`
+    client_zone: str | None = None  # as his client tells (XEP-0202)
     mutes: tuple[Mute, ...] = ()
     groups: Mapping[str, frozenset[int]] = field(default_factory=dict)
     offs: Mapping[str, tuple[Span, ...]] = field(default_factory=dict)
@@ -155,6 +156,11 @@ class Wishes:
     def plain(self) -> bool:
         """Whether a plain post of somebody whom he follows comes to him in any case."""
         return not (self.mutes or self.offs or self.caps or self.digests)
+
+    @property
+    def clock(self) -> str | None:
+        """The zone that his times of the day are in; None: UTC (S10.3)."""
+        return self.zone or self.client_zone
 
     @property
     def wary_of(self) -> frozenset[int] | None:
