@@ -14,7 +14,7 @@ import contextlib
 import copy
 import itertools
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha1
 from typing import Any, Final, Self
@@ -380,15 +380,23 @@ def _is_text(stanza: Stanza, home: str) -> bool:
     )
 
 
+@contextlib.contextmanager
+def no_certificates() -> Iterator[None]:
+    """Streams that are made meanwhile trust nobody: the private servers have no TLS, and loading
+    the system's certificates takes 80 ms.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SSL_CERT_FILE", os.devnull)
+        patch.setenv("SSL_CERT_DIR", os.devnull)
+        yield
+
+
 class _Client(ClientXMPP):
     """A connection of slixmpp that passes on each stanza as it came."""
 
     def __init__(self, account: Account, arrived: Callable[[Stanza], None]) -> None:
         plain = {"unencrypted_plain": True, "use_mech": "PLAIN"}
-        with pytest.MonkeyPatch.context() as patch:
-            # The private servers have no TLS, and loading the system's certificates takes 80 ms.
-            patch.setenv("SSL_CERT_FILE", os.devnull)
-            patch.setenv("SSL_CERT_DIR", os.devnull)
+        with no_certificates():
             super().__init__(
                 account.jid, account.password, plugin_config={"feature_mechanisms": plain}
             )

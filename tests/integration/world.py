@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 from xml.etree.ElementTree import Element
 
-from tests.integration.clients import FarServer, Person, Stanza
+from tests.integration.clients import FarServer, Person, Stanza, no_certificates
 from tests.servers import XmppServer, new_account
 from tests.servers.towns import FAR, FAR_SECRET, ODD, Town
 from xmpprelay.config import Config, Limits, Secret, Store, Xmpp
@@ -119,9 +119,10 @@ class World:
     async def starts(self, **tables: Any) -> Service:
         """Start the relay, with these tables of the configuration in place of the usual ones."""
         self.config = replace(self.config, **tables)
-        self._service = await Service.open(
-            self.config, now=self.clock.now, monotonic=self.clock.monotonic
-        )
+        with no_certificates():
+            self._service = await Service.open(
+                self.config, now=self.clock.now, monotonic=self.clock.monotonic
+            )
         self._listens_to(self._service.component)
         self._service.component.idle_ping_s = self.idle_ping_s
         self._service.component.answer_within_s = self.answer_within_s
