@@ -144,7 +144,11 @@ class Service:
         self.addresses.renamed = self.people.renamed
         self.outbox.tells(self.voice, self.people.first_time)
         pace = PostLimits(
-            limits.posts_per_second, limits.burst, limits.posts_per_hour, limits.max_chars
+            limits.posts_per_second,
+            limits.burst,
+            limits.posts_per_hour,
+            limits.max_chars,
+            limits.deliveries_per_minute,
         )
         self.relay = Relay(
             db,

@@ -119,6 +119,7 @@ def test_everything_may_be_given(folder: Folder) -> None:
         posts_per_second = 2
         burst = 7
         posts_per_hour = 400
+        deliveries_per_minute = 5000
         max_chars = 500
         follows = 10
         domain_joins_per_hour = 11
@@ -160,7 +161,8 @@ def test_everything_may_be_given(folder: Folder) -> None:
         "closed",
         ("news*", "mayor"),
     )
-    assert dataclasses.astuple(config.limits) == (2.0, 7, 400, 500, 10, 11, 12, 13, 20.0, 60.0)
+    limits = dataclasses.astuple(config.limits)
+    assert limits == (2.0, 7, 400, 5000, 500, 10, 11, 12, 13, 20.0, 60.0)
     assert dataclasses.astuple(config.log) == ("debug", "json")
 
 
@@ -300,6 +302,7 @@ def test_what_passes_is_the_jid_of_its_stanzas(text: str) -> None:
         ("limits", "burst = 0", "0 is not allowed"),
         ("limits", "burst = 1.5", "1.5 is not allowed"),
         ("limits", "posts_per_hour = 0", "0 is not allowed"),
+        ("limits", "deliveries_per_minute = 0", "0 is not allowed"),
         ("limits", "max_chars = 8001", "8001 is not allowed"),
         ("limits", f"max_chars = {10**40}", "so large a number is not allowed"),
         ("limits", "follows = 1979-05-27", "a date or time is not allowed"),

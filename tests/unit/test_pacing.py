@@ -48,6 +48,33 @@ def test_a_clock_that_goes_back_gives_and_takes_nothing() -> None:
     assert after == Bucket(1.0, 100.0)
 
 
+def test_what_costs_more_than_there_is_goes_into_debt_and_the_next_waits() -> None:
+    a_thousand = Rate(10.0, 600)
+    after = Bucket.full(a_thousand, 0.0).take(a_thousand, 0.0, 1000)
+    assert after == Bucket(-400.0, 0.0)
+    assert isinstance(after, Bucket)
+    assert after.take(a_thousand, 0.0, 1000) == pytest.approx(40.1)
+    assert isinstance(after.take(a_thousand, 40.2, 1000), Bucket)
+
+
+@given(
+    st.floats(1.0, 1000.0),
+    st.integers(1, 1000),
+    st.lists(st.tuples(st.floats(0.0, 3.0), st.integers(1, 5000)), max_size=60),
+)
+def test_never_more_than_burst_and_rate_and_one_that_was_let_through_in_debt(
+    per_second: float, burst: int, tries: list[tuple[float, int]]
+) -> None:
+    rate, now, cost_of_all, dearest = Rate(per_second, burst), 0.0, 0, 0
+    bucket = Bucket.full(rate, now)
+    for gap, cost in tries:
+        now += gap
+        after = bucket.take(rate, now, cost)
+        if isinstance(after, Bucket):
+            bucket, cost_of_all, dearest = after, cost_of_all + cost, max(dearest, cost)
+        assert cost_of_all <= burst + per_second * now + dearest + 1e-6
+
+
 @given(
     st.floats(0.01, 100.0),
     st.integers(1, 50),

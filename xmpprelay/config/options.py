@@ -389,6 +389,16 @@ class Limits:
             "a whole number from 1 to 3600000",
         ),
     ] = 300
+    deliveries_per_minute: Annotated[
+        int,
+        Field(ge=1, le=1_000_000_000),
+        Option(
+            "How many deliveries to followers the posts of one author may bring about in a minute. "
+            "Above it he is told when to try again. Whoever has more followers than that may "
+            "post, as seldom as it has to be.",
+            "a whole number from 1 to 1000000000",
+        ),
+    ] = 600_000
     max_chars: Annotated[
         int,
         Field(ge=1, le=8000),

@@ -32,12 +32,16 @@ class Bucket:
         """How much may be taken at once now; never more than the burst."""
         return min(rate.burst, self.left + max(0.0, now - self.at) * rate.per_second)
 
-    def take(self, rate: Rate, now: float) -> "Bucket | float":
-        """The bucket after one more, or, when it is empty, the seconds until one more is there."""
+    def take(self, rate: Rate, now: float, cost: float = 1.0) -> "Bucket | float":
+        """The bucket after one more, or, when it is empty, the seconds until one more is there.
+
+        What costs more than is left goes into debt, and the next waits until that is paid: so even
+        what costs more than the whole burst may be done, only seldom.
+        """
         holds = self.now_holds(rate, now)
         if holds < 1.0:
             return (1.0 - holds) / rate.per_second
-        return Bucket(holds - 1.0, max(now, self.at))
+        return Bucket(holds - cost, max(now, self.at))
 
     def book(self, rate: Rate, now: float) -> "tuple[Bucket, float]":
         """The bucket after one more, and the seconds until that one may be used; 0.0: at once."""

@@ -68,7 +68,7 @@ class Relay:
         self._home = home
         self._first_time = first_time
         self._now = now
-        self._taking = Taking(journal, limits, monotonic)
+        self._taking = Taking(journal, limits, graph.follower_count, monotonic)
         self.live_per_hour: Callable[[int], int | None] = _all
         self.sight = Sight(db, graph, delivery)
         self.letters = Letters(
