@@ -25,7 +25,6 @@ SCOPES: Final = "read:accounts read:statuses write:statuses write:media"
 
 OUT_OF_BAND: Final = "urn:ietf:wg:oauth:2.0:oob"
 APPLICATION: Final = "xmpprelay"
-WEBSITE: Final = "https://xmpp.org/"
 
 PAGES: Final = 5
 _PAGE: Final = 80  # accounts on one, the most that Mastodon gives
@@ -81,7 +80,6 @@ async def register(http: Http, site: str) -> Client | Failed:
         "client_name": APPLICATION,
         "redirect_uris": OUT_OF_BAND,
         "scopes": SCOPES,
-        "website": WEBSITE,
     }
     found = _object(await http.request("POST", site, "/api/v1/apps", form=form))
     if isinstance(found, Failed):
