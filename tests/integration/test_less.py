@@ -105,6 +105,7 @@ async def test_a_daily_digest_comes_at_the_time_that_his_client_tells(world: Wor
     waits = (datetime.combine(at.date(), time(17, 30), UTC) - at) % timedelta(days=1)
     world.clock.passes(seconds=waits.total_seconds() - 60)
     world.service.tick()
+    await world.until(lambda: world.service.digests._ticking is None)
     await bob.fence()
     assert "alice: good morning  #1" not in [each.body for each in bob.mail.ledger]
     world.clock.passes(minutes=1)

@@ -23,10 +23,13 @@ PHONE = "bob@example.org/phone"
 
 
 class Devices:
-    """People's devices in place of the stream. Each answers as is said, or is silent for now."""
+    """People's devices in place of the stream.
+
+    Each answers as is said, with None not yet; of others it is said that they do not know it.
+    """
 
     def __init__(self) -> None:
-        self.says: dict[str, str | type[Exception]] = {}  # full JID -> what it tells
+        self.says: dict[str, str | type[Exception] | None] = {}  # by full JID
         self.asked: list[str] = []
         self.silent: list[asyncio.Future[Element]] = []
 
@@ -36,20 +39,20 @@ class Devices:
         device = iq.get("to", "")
         self.asked.append(device)
         future: asyncio.Future[Element] = asyncio.get_running_loop().create_future()
-        told = self.says.get(device)
+        told = self.says.get(device, LookupError)
         if told is None:
             self.silent.append(future)
         elif isinstance(told, str):
             future.set_result(result(told))
         elif told is LookupError:
-            future.set_result(Element(tag("iq"), type="error"))
+            future.set_result(result("+01:00", "error"))
         else:
             future.set_exception(told("not now"))
         return future
 
 
-def result(tzo: str) -> Element:
-    iq = Element(tag("iq"), type="result")
+def result(tzo: str, kind: str = "result") -> Element:
+    iq = Element(tag("iq"), type=kind)
     SubElement(SubElement(iq, tag("time", TIME)), tag("tzo", TIME)).text = tzo
     return iq
 
@@ -196,7 +199,7 @@ async def test_his_devices_are_asked_in_turn_and_not_all_of_them(place: Place) -
     for name, priority in (("tablet", 9), ("old", -1), ("watch", 5), ("desk", 5)):
         at = place.world.reads_clock()
         place.world.delivery.available(BOB, name, priority, None, at)
-        place.devices.says[f"bob@example.org/{name}"] = LookupError
+        place.devices.says[f"bob@example.org/{name}"] = TimeoutError
     place.devices.says["bob@example.org/watch"] = "+03:00"
     await place.chooses()
     names = [device.partition("/")[2] for device in place.devices.asked]
@@ -210,6 +213,7 @@ async def test_his_devices_are_asked_in_turn_and_not_all_of_them(place: Place) -
 
 async def test_a_silent_device_keeps_nobody_waiting_and_may_tell_later(place: Place) -> None:
     place.clocks.patience_s = 0.0
+    place.devices.says[PHONE] = None
     await place.chooses()
     assert place.clock is None
     await place.chooses()  # he is being asked
@@ -229,6 +233,7 @@ async def test_it_is_known_after_a_restart(place: Place) -> None:
 
 async def test_what_the_client_of_somebody_who_has_left_tells_is_not_kept(place: Place) -> None:
     place.clocks.patience_s = 0.0
+    place.devices.says[PHONE] = None
     await place.chooses()
     place.clocks.forget(BOB)
     place.devices.silent[0].set_result(result("+01:00"))
@@ -244,6 +249,7 @@ async def test_many_are_asked_by_and_by(place: Place) -> None:
         world.delivery.standing_made(Standing(person, 1, world.now), world.now)
         world.delivery.set_grant(person, Grant.GRANTED, world.now)
         world.delivery.available(person, "phone", 0, None, world.now)
+        place.devices.says[f"p{person}@example.org/phone"] = None
     place.clocks.minute(crowd)
     await asyncio.sleep(0)
     assert len(place.devices.asked) == ASKED_AT_ONCE
