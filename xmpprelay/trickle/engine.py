@@ -249,7 +249,7 @@ class Engine:
                 continue
             room_s = site.wait_s(now_s)
             if room_s > 0:
-                return min(probe_s, room_s)
+                return max(min(probe_s, room_s), SHORTEST_REST_S)
             account = site.turns.take(self._now())
             if account is None:
                 rest_s = site.turns.wait_s(self._now())
@@ -262,7 +262,7 @@ class Engine:
 
     def _put_off(self, site: Site, account: int, wait_s: float) -> None:
         now = self._now()
-        site.turns.put(account, now, now + timedelta(seconds=wait_s))
+        site.turns.put(account, now, now + timedelta(seconds=max(wait_s, SHORTEST_REST_S)))
 
     def _begin(self, place: Place, account: int) -> None:
         place.site.begins(self._monotonic())
