@@ -7,7 +7,7 @@ Whether a candidate really gets a post is the business of `core/routing.py`, whi
 that it asks: follows, blocks (`blocks.py`), what each has chosen (`wishes.py`), who is protected.
 """
 
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterable, Iterator
 
 from xmpprelay.core.blocks import OPERATOR, Blocks
 from xmpprelay.core.model import CHANGES, OWN_LANE, Follow, Kind, Mode, Person, Post
@@ -162,7 +162,7 @@ class Graph:
         named.difference_update(self._followers.get(author, ()))
         return tuple(sorted((*followers, *named)))
 
-    def simple(self, post: Post) -> tuple[Set[int], Set[int]] | None:
+    def simple(self, post: Post) -> tuple[set[int], set[int]] | None:
         """Followers about whom nothing has to be asked, and those of them to whom a post comes.
 
         None of them blocks the author or anybody whom the post names, none is blocked, and no wish

@@ -188,15 +188,15 @@ def _hidden(graph: Graph, post: Post, person: int) -> Decision | None:
 
 
 def _out_of_reach(graph: Graph, post: Post, person: int) -> Decision | None:
-    shown = post.content
+    shown, authors = post.content, _authors(post)
     if person != shown.author:  # nor does who boosted it see it past a block
-        if cut := _cut_off(graph, post, shown, graph.person(person)):
+        if cut := _cut_off(graph, authors, shown, graph.person(person)):
             return cut
     elif person != post.author and graph.cut(person, post.author):
         return CUT_OFF  # somebody's own post, boosted by one whom he is cut off from
     if shown.kind is Kind.DIRECT and person != shown.author and person not in shown.targets:
         return OTHERS_LETTER
-    for author in _authors(post):
+    for author in authors:
         if person != author and graph.protected(author):
             since = graph.follows_since(person, author)
             if since is None and shown.kind is not Kind.DIRECT:
@@ -204,16 +204,18 @@ def _out_of_reach(graph: Graph, post: Post, person: int) -> Decision | None:
     return None
 
 
-def _cut_off(graph: Graph, post: Post, shown: Post, person: Person) -> Decision | None:
+def _cut_off(
+    graph: Graph, authors: tuple[int, ...], shown: Post, person: Person
+) -> Decision | None:
     """S6.1 for author and booster, S2.5 for everybody who is named, S6.4 for the operator."""
     blocks = graph.blocks
-    if blocks.none_by(OPERATOR, person.id, *_authors(post), *shown.targets[:1]):
+    if blocks.none_by(OPERATOR, person.id, *authors, *shown.targets[:1]):
         return None  # as nearly always; nobody else's blocks are asked about below
-    authors = [graph.person(author) for author in _authors(post)]
-    if any(map(blocks.barred, (person, *authors))):
+    posters = [graph.person(author) for author in authors]
+    if any(map(blocks.barred, (person, *posters))):
         return BARRED
-    for author in authors:
-        if blocks.cut(person, author):
+    for poster in posters:
+        if blocks.cut(person, poster):
             return CUT_OFF
     for number, named in enumerate(shown.addressed):
         other = graph.person(named)
@@ -410,5 +412,6 @@ class Audience:
             return tuple(p for p in self.people if decide(graph, post, p).yes)
         simple, fitting = found
         asked = {*filterfalse(simple.__contains__, self.people), *post.addressed}
-        coming = (fitting - asked) | {p for p in asked if decide(graph, post, p).yes}
+        coming = fitting - asked
+        coming.update(p for p in asked if decide(graph, post, p).yes)
         return tuple(filter(coming.__contains__, self.people))
