@@ -203,6 +203,22 @@ async def test_a_connection_that_was_used_before_counts_as_sent() -> None:
     assert failed.sent
 
 
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "POST"])
+async def test_a_request_is_sent_once(method: str) -> None:
+    heads: list[str] = []
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append(await request_head(reader))
+        writer.transport.abort()
+
+    async with service(talk) as base, http(base) as client:
+        failed = await client.request(method, base, "/x")
+    assert failed == Failure(
+        True, "reset", "localhost has closed the connection before it answered."
+    )
+    assert len(heads) == 1
+
+
 async def test_nothing_has_left_where_nobody_listens() -> None:
     async with service(says(OK)) as base:
         pass

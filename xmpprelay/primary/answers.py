@@ -72,16 +72,18 @@ def skew_s(answer: Answer) -> float:
     return (served_at(answer) - answer.received_at).total_seconds()
 
 
+def asked_to_wait_s(answer: Answer) -> float | None:
+    """What `Retry-After` says, from 1 s to 6 h (RFC 9110 §10.2.3: seconds or a date)."""
+    return _wait_s(answer, "retry-after")
+
+
 def retry_after_s(answer: Answer) -> float | None:
     """How long the service asks to be left alone, from 1 s to 6 h; None: it does not say.
 
-    `Retry-After` (RFC 9110 §10.2.3: seconds or a date) goes before `X-RateLimit-Reset`.
+    `Retry-After` goes before `X-RateLimit-Reset`.
     """
-    for name in ("retry-after", "x-ratelimit-reset"):
-        wait_s = _wait_s(answer, answer.headers.get(name, ""))
-        if wait_s is not None:
-            return min(max(wait_s, MIN_WAIT_S), MAX_WAIT_S)
-    return None
+    asked_s = asked_to_wait_s(answer)
+    return _wait_s(answer, "x-ratelimit-reset") if asked_s is None else asked_s
 
 
 def requests_left(answer: Answer) -> tuple[int | None, float | None]:
@@ -89,8 +91,7 @@ def requests_left(answer: Answer) -> tuple[int | None, float | None]:
     left = re.fullmatch(r"\s*([0-9]{1,9})\s*", answer.headers.get("x-ratelimit-remaining", ""))
     if left is None:
         return None, None
-    wait_s = _wait_s(answer, answer.headers.get("x-ratelimit-reset", ""))
-    return int(left[1]), None if wait_s is None else min(max(wait_s, MIN_WAIT_S), MAX_WAIT_S)
+    return int(left[1]), _wait_s(answer, "x-ratelimit-reset")
 
 
 _NUMBER: Final = re.compile(r"[0-9]{1,15}(?:\.[0-9]{1,9})?")
@@ -98,9 +99,13 @@ _UNIX_S: Final = 1e9  # more seconds than anybody would have us wait: since 1970
 _UNIX_MS: Final = 1e11
 
 
-def _wait_s(answer: Answer, value: str) -> float | None:
-    """Seconds from now: given as such, as Unix time, as ISO 8601, or as an HTTP date."""
-    value = value.strip()
+def _wait_s(answer: Answer, name: str) -> float | None:
+    wait_s = _seconds(answer, answer.headers.get(name, "").strip())
+    return None if wait_s is None else min(max(wait_s, MIN_WAIT_S), MAX_WAIT_S)
+
+
+def _seconds(answer: Answer, value: str) -> float | None:
+    """From now: given as such, as Unix time, as ISO 8601, or as an HTTP date."""
     if _NUMBER.fullmatch(value):
         number = float(value)
         if number < _UNIX_S:

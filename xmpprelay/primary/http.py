@@ -58,7 +58,7 @@ class Http:
         self._bases = {base: URL(base) for base in bases}
         self._tls = _trusting(ca_file)
         self._connect_s = connect_s
-        self._total_s = total_s
+        self.total_s = total_s  # how long a request may take in all
         self._now = now
         self._session: aiohttp.ClientSession | None = None
 
@@ -75,12 +75,12 @@ class Http:
         form: Mapping[str, str] | None = None,
         file: File | None = None,
         body: bytes | None = None,
-        total_s: float | None = None,
+        patience: float = 1.0,
     ) -> Answer | Failure:
         """One request, with at most one of the four bodies; `path` is put behind the base as it is.
 
-        `file` goes as the field `file` of a form, `body` as the headers say. `total_s` is for what
-        takes longer than other requests.
+        `file` goes as the field `file` of a form, `body` as the headers say. `patience` is how many
+        times longer than usual it may take.
         """
         if base not in self._bases:
             return Failure(
@@ -95,7 +95,7 @@ class Http:
                 data=_data(json, form, file, body),
                 allow_redirects=False,
                 timeout=aiohttp.ClientTimeout(
-                    total=total_s or self._total_s, connect=self._connect_s
+                    total=patience * self.total_s, connect=self._connect_s
                 ),
                 trace_request_ctx=trace,
             ) as response:
@@ -120,8 +120,25 @@ class Http:
                 headers={"User-Agent": f"xmpprelay/{__version__}", "Accept-Encoding": "identity"},
                 auto_decompress=False,
                 trace_configs=[tracing],
+                middlewares=[_once],
             )
         return self._session
+
+
+class _Lost(aiohttp.ClientError):
+    """The connection was lost when it stood."""
+
+
+async def _once(
+    request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """aiohttp sends a GET, PUT or DELETE twice when the connection is lost, if it sees the loss."""
+    try:
+        return await send(request)
+    except aiohttp.ClientConnectorError:
+        raise
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        raise _Lost from error
 
 
 async def _connected(_session: object, context: SimpleNamespace, _params: object) -> None:
@@ -187,7 +204,9 @@ def _failure(error: Exception, *, sent: bool, host: str) -> Failure:
     if sent:
         if isinstance(error, TimeoutError):
             return Failure(True, "timeout", f"{host} has not answered in time.")
-        if isinstance(error, (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, OSError)):
+        if isinstance(
+            error, (_Lost, aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, OSError)
+        ):
             return Failure(True, "reset", f"{host} has closed the connection before it answered.")
         return Failure(True, "bad_answer", f"What {host} has answered is not HTTP.")
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
