@@ -13,6 +13,9 @@ import pytest
 FUZZ_S: Final = int(os.environ.get("XMPPRELAY_FUZZ_S", "20"))
 REPOSITORY: Final = Path(__file__).parents[2]
 
+MOST_SEEDS: Final = 40
+"""No target begins with as many."""
+
 _STARTS_WITHIN_S: Final = 90.0
 """It takes two; a machine that is busy with tests may need several."""
 
@@ -21,16 +24,19 @@ _STARTS_WITHIN_S: Final = 90.0
     importlib.util.find_spec("atheris") is None, reason="atheris has no build for this Python"
 )
 @pytest.mark.timeout(FUZZ_S + 2 * _STARTS_WITHIN_S)
-def test_no_stanza_raises_anything(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("target", "longest"), [("stanza_intake", 2048), ("grammar", 512)], ids=["stanzas", "grammar"]
+)
+def test_no_input_raises_anything(target: str, longest: int, tmp_path: Path) -> None:
     corpus, found = tmp_path / "corpus", tmp_path / "found"
     corpus.mkdir()
     found.mkdir()
     fuzzer = subprocess.run(
         [
-            *(sys.executable, "-m", "tests.fuzz.stanza_intake", str(corpus)),
+            *(sys.executable, "-m", f"tests.fuzz.{target}", str(corpus)),
             *(
                 f"-max_total_time={FUZZ_S}",
-                "-max_len=2048",
+                f"-max_len={longest}",
                 "-len_control=0",
                 "-timeout=60",
                 "-rss_limit_mb=2048",
@@ -49,4 +55,4 @@ def test_no_stanza_raises_anything(tmp_path: Path) -> None:
     assert fuzzer.returncode == 0, "\n".join([*inputs, fuzzer.stdout[-4000:]])
     done = re.search(r"number_of_executed_units: (\d+)", fuzzer.stdout)
     assert done is not None, fuzzer.stdout[-2000:]
-    assert int(done[1]) > 21, "no more than the seeds"
+    assert int(done[1]) > MOST_SEEDS, "no more than the seeds"
