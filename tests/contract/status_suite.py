@@ -26,6 +26,7 @@ from tests.primaries.world import World
 from xmpprelay.core.primary import (
     Absent,
     CannotTell,
+    Dedupe,
     File,
     LookFailed,
     Outcome,
@@ -177,11 +178,22 @@ class StatusSuite(UnclearSuite):
         result = await bench.primary.insert(bench.account, status(bench, "no"), "key")
         assert (result.outcome, result.scope) == (Outcome.AUTH, Scope.ACCOUNT)
 
+    async def test_while_nobody_can_say_whose_fault_it_is_a_post_waits(
+        self, bench: StatusBench
+    ) -> None:
+        for fault in (faults.ERROR_500, faults.RESET, faults.PAGE, faults.LIMITED_WAIT):
+            await bench.meet(faults.FORBIDDEN)
+            await bench.meet(fault, op=Op.VERIFY)
+            result = await bench.primary.insert(bench.account, status(bench, "no?"), "key")
+            assert (result.outcome, result.scope) == (Outcome.RETRY, Scope.ACCOUNT), fault
+            assert (result.retry_after_s is not None) == (fault is faults.LIMITED_WAIT)
+            assert result.reason == "http_403"
+
     async def test_a_probe_of_what_fails_finds_it_down(self, bench: StatusBench) -> None:
         for fault in (faults.ERROR_500, faults.ERROR_502, faults.ERROR_503, faults.PAGE):
-            for op in (Op.INSTANCE, Op.VERIFY):
+            for op, account in ((Op.INSTANCE, None), (Op.VERIFY, bench.account)):
                 await bench.meet(*[fault] * 4, op=op)
-                probe = await bench.primary.probe(bench.account)
+                probe = await bench.primary.probe(account)
                 assert probe.reach is Reach.DOWN, (fault, op)
                 assert probe.reason
                 assert probe.detail
@@ -218,6 +230,19 @@ class StatusSuite(UnclearSuite):
         await bench.primary.delete(bench.account, made.remote_id)
         result = await bench.primary.edit(bench.account, made.remote_id, new, "edit")
         assert (result.outcome, result.reason) == (Outcome.REJECTED, "http_404")
+
+    async def test_an_edit_that_would_show_more_is_not_asked_for(self, bench: StatusBench) -> None:
+        await bench.primary.probe()
+        for visibility in Visibility:
+            new, made = await insert(bench, "to some", visibility=visibility)
+            assert made.remote_id
+            edited = replace(new, text="to whom?")
+            result = await bench.primary.edit(bench.account, made.remote_id, edited, "edit")
+            safe = visibility in bench.caps.edits
+            assert result.outcome is (Outcome.INSERTED if safe else Outcome.REJECTED)
+            assert result.reason == ("" if safe else "edit_unsafe")
+        assert bench.world.requests[Op.EDIT] == len(bench.caps.edits)
+        assert [each.visibility for each in await bench.stored()] == list(Visibility)
 
     # --- What is stored --------------------------------------------------------------------------
 
@@ -258,14 +283,25 @@ class StatusSuite(UnclearSuite):
         look = await bench.primary.reconcile(bench.account, attempt(bench, reply))
         assert look == Absent() if refused else ids(look) == [result.remote_id]
 
-    async def test_an_unknown_language_is_left_out_or_refused(self, bench: StatusBench) -> None:
+    async def test_an_unknown_language_is_left_out(self, bench: StatusBench) -> None:
         new = status(bench, "nuqneH", language="tlh")
         result = await bench.primary.insert(bench.account, new, "key")
-        if bench.world.profile.bad_language:
-            assert (result.outcome, result.reason) == (Outcome.REJECTED, "http_400")
-            assert await bench.stored() == []
-        else:
-            assert [each.language for each in await bench.stored()] == [""]
+        assert result.outcome is Outcome.INSERTED
+        assert [each.language for each in await bench.stored()] == [""]
+        again = await bench.primary.insert(bench.account, new, "key")
+        assert (again.remote_id == result.remote_id) == (bench.caps.dedupe is Dedupe.WINDOW)
+
+    async def test_a_refusal_with_a_language_is_tried_once_without(
+        self, bench: StatusBench
+    ) -> None:
+        new = status(bench, "no", language="en")
+        await bench.meet(faults.BAD_REQUEST, faults.HANG_DONE)
+        result = await bench.primary.insert(bench.account, new, "key")
+        assert (result.outcome, result.reason) == (Outcome.UNKNOWN, "timeout")
+        await bench.meet(faults.BAD_REQUEST, faults.BAD_REQUEST)
+        result = await bench.primary.insert(bench.account, new, "another key")
+        assert (result.outcome, result.reason) == (Outcome.REJECTED, "http_400")
+        assert await texts(bench) == ["no"]
 
     async def test_what_is_left_of_a_limit_is_told(self, bench: StatusBench) -> None:
         if not any(limit.reset for limit in bench.world.limits):

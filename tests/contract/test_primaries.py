@@ -1,7 +1,7 @@
-"""The scripted primary without sockets, and the Mastodon driver on the one with, are alike.
+"""The scripted primary without sockets passes the suite of the driver with sockets.
 
-What the engine's chaos shows on the twin is true only as far as the twin does what the driver
-does; so both pass the same suite, for each kind of server.
+What the engine's chaos shows on the twin is true only as far as the twin does what the driver does
+(`test_primary_mastodon.py`), for each kind of server.
 """
 
 from collections.abc import AsyncIterator

@@ -13,7 +13,7 @@ deciding when its sleep ends; a task that is cancelled in the first half has don
 second it has. `moment(where, op)` is called, where given, with "leaves" just before the first byte
 of a request, and with "arrived" when the world has done it: raise there to kill the relay.
 A `Reply` becomes a `Result` as the Mastodon driver would have it: tests/contract/ holds both to it.
-A status without `high_water` is looked for among all of the account's.
+It makes the same requests, but for the three of a probe, which are one.
 """
 
 import unicodedata
@@ -21,9 +21,11 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Final
 
 from tests.primaries.faults import Fault, How, Op
+from tests.primaries.ids import sort_key
 from tests.primaries.profiles import MAX_MEDIA_BYTES, MEDIA_TYPES, Profile
 from tests.primaries.world import Call, Met, Reply, Stored, World
 from xmpprelay.core.pacing import Rate
@@ -49,6 +51,10 @@ from xmpprelay.core.primary import (
 
 TIMEOUT_S: Final = 30.0
 PAGE: Final = 40
+SLACK_S: Final = 5.0  # the driver's: the `Date` header has whole seconds
+
+RESET: Final = "X-RateLimit-Reset"
+REFUSED_CREDENTIALS: Final = (400, 401, 403)
 
 Answer = Reply | Result
 """What the server has said, or what it means that it has said nothing."""
@@ -74,23 +80,26 @@ class Twin:
         self._timeout_s = timeout_s
         self._moment = moment
         self._under_way: Counter[str] = Counter()
+        self._known: set[str] = set()
 
     # The Protocol
 
     async def probe(self, account: Account | None = None) -> Probe:
         world = self._first if account is None else self._worlds[account.site]
-        answer = await self._ask(world, Call(Op.INSTANCE, ""))
-        if isinstance(answer, Reply) and answer.good and not answer.html and account is not None:
-            answer = await self._ask(world, Call(Op.VERIFY, account.token))
-        if isinstance(answer, Result):
-            return Probe(Reach.DOWN, reason=answer.reason, detail=answer.detail)
         caps = caps_of(world.profile)
-        if answer.good and not answer.html:
-            return Probe(Reach.UP, caps)
-        result = self._read(world, answer)
-        if account is not None and answer.status in (400, 401, 403):
-            return Probe(Reach.AUTH, caps, reason=result.reason, detail=result.detail)
-        return Probe(Reach.DOWN, None, result.retry_after_s, result.reason, result.detail)
+        if account is None or world.site not in self._known:
+            answer = await self._ask(world, Call(Op.INSTANCE, ""))
+            if isinstance(answer, Result) or not answer.good or answer.html:
+                return self._down(world, answer)
+            self._known.add(world.site)
+        if account is not None:
+            answer = await self._ask(world, Call(Op.VERIFY, account.token))
+            if isinstance(answer, Reply) and answer.status in REFUSED_CREDENTIALS:
+                result = self._read(world, answer)
+                return Probe(Reach.AUTH, caps, reason=result.reason, detail=result.detail)
+            if isinstance(answer, Result) or not answer.good or answer.html:
+                return self._down(world, answer)
+        return Probe(Reach.UP, caps)
 
     async def insert(self, account: Account, status: Status, key: str) -> Result:
         call = Call(
@@ -104,9 +113,14 @@ class Twin:
             media=status.media,
             backdated=status.published.timestamp() if status.backdate else None,
         )
-        return await self._write(account, call)
+        result = await self._write(account, call)
+        if call.language and (result.outcome, result.reason) == (Outcome.REJECTED, "http_400"):
+            return await self._write(account, replace(call, language="", key=f"{key}-bare"))
+        return result
 
     async def edit(self, account: Account, remote_id: str, status: Status, key: str) -> Result:
+        if status.visibility not in self._worlds[account.site].profile.edits:
+            return Result(Outcome.REJECTED, reason="edit_unsafe", detail="It would be shown.")
         call = Call(
             Op.EDIT,
             account.token,
@@ -120,7 +134,7 @@ class Twin:
 
     async def delete(self, account: Account, remote_id: str) -> Result:
         result = await self._write(account, Call(Op.DELETE, account.token, remote_id=remote_id))
-        if result.reason == "http_404":
+        if result.reason in ("http_404", "no_id"):
             return Result(Outcome.INSERTED, remote_id)
         return result
 
@@ -131,27 +145,20 @@ class Twin:
         world, status = self._worlds[account.site], attempt.status
         if status.visibility not in world.profile.lists:
             return CannotTell(f"{world.profile.software} does not list {status.visibility} posts.")
-        made_at = status.published if status.backdate else attempt.first_sent_at
-        earliest = made_at.timestamp() + world.skew_s - 1.0
-        found: list[Candidate] = []
-        min_id = (not status.backdate and attempt.high_water) or "0"
-        while True:
-            call = Call(
-                Op.LIST, account.token, remote_id=account.remote_id, min_id=min_id, limit=PAGE
-            )
-            answer = await self._ask(world, call)
-            if isinstance(answer, Result):
-                return LookFailed(answer)
-            if not answer.good or answer.html or answer.body is not None:
-                return LookFailed(await self._meant(world, account, answer))
-            found += [
-                Candidate(stored.id, _url(world, stored), _time(stored.at))
-                for stored in reversed(answer.page)
-                if stored.at >= earliest and _alike(stored, status, world.profile)
-            ]
-            if len(answer.page) < PAGE:
-                return Found(tuple(found)) if found else Absent()
-            min_id = answer.page[0].id
+        if status.backdate and world.profile.backdates:
+            earliest, high_water = status.published.timestamp(), None
+        else:
+            earliest = attempt.first_sent_at.timestamp() + world.skew_s
+            high_water = attempt.high_water
+        listed = await self._listed(world, account, high_water, earliest - SLACK_S)
+        if isinstance(listed, Result):
+            return LookFailed(listed)
+        found = [
+            Candidate(stored.id, _url(world, stored), _time(stored.at))
+            for stored in sorted(listed, key=lambda stored: sort_key(stored.id))
+            if stored.at >= earliest - SLACK_S and _alike(stored, status, world.profile)
+        ]
+        return Found(tuple(found)) if found else Absent()
 
     async def aclose(self) -> None:
         self._worlds.clear()
@@ -164,12 +171,49 @@ class Twin:
         return answer if isinstance(answer, Result) else await self._meant(world, account, answer)
 
     async def _meant(self, world: World, account: Account, answer: Reply) -> Result:
+        """Of a 400 or 403 only the credentials tell whether the post is at fault."""
         result = self._read(world, answer)
-        if answer.status in (400, 403):
-            verified = await self._ask(world, Call(Op.VERIFY, account.token))
-            if isinstance(verified, Reply) and verified.status in (400, 401, 403):
+        if answer.status not in (400, 403):
+            return result
+        verified = await self._ask(world, Call(Op.VERIFY, account.token))
+        if isinstance(verified, Reply):
+            if verified.good and not verified.html:
+                return result
+            if verified.status in REFUSED_CREDENTIALS:
                 return replace(result, outcome=Outcome.AUTH, scope=Scope.ACCOUNT)
-        return result
+            verified = self._read(world, verified)
+        put_off_s = verified.retry_after_s
+        return replace(result, outcome=Outcome.RETRY, scope=Scope.ACCOUNT, retry_after_s=put_off_s)
+
+    async def _listed(
+        self, world: World, account: Account, high_water: str | None, earliest: float
+    ) -> list[Stored] | Result:
+        """Upward from the mark until a page is empty; without one, downward until it is older."""
+        call = Call(
+            Op.LIST, account.token, remote_id=account.remote_id, limit=PAGE,
+            min_id=high_water or "",
+        )  # fmt: skip
+        listed: list[Stored] = []
+        while True:
+            answer = await self._ask(world, call)
+            if isinstance(answer, Result):
+                return answer
+            if not answer.good or answer.html or answer.body is not None:
+                result = await self._meant(world, account, answer)
+                return replace(result, reason="not_json") if answer.good else result
+            page = answer.page
+            listed += page
+            if not page or (high_water is None and page[-1].at < earliest):
+                return listed
+            call = (
+                replace(call, max_id=page[-1].id)
+                if high_water is None
+                else replace(call, min_id=page[0].id)
+            )
+
+    def _down(self, world: World, answer: Answer) -> Probe:
+        result = answer if isinstance(answer, Result) else self._read(world, answer)
+        return Probe(Reach.DOWN, None, result.retry_after_s, result.reason, result.detail)
 
     async def _ask(self, world: World, call: Call) -> Answer:
         fault = world.script.draw(call.op, world.now() - world.skew_s)
@@ -203,44 +247,50 @@ class Twin:
     # What answers mean
 
     def _read(self, world: World, reply: Reply) -> Result:
-        status, reason = reply.status, f"http_{reply.status}"
-        wait_s = _wait_s(reply, world.now())
-        by_address = any(limit.by == "address" for limit in world.profile.limits)
-        whose = Scope.DRIVER if by_address else Scope.ACCOUNT
         if reply.good:
             return self._done(world, reply)
+        status, reason, detail = reply.status, f"http_{reply.status}", f"Status {reply.status}"
+        wait_s = _wait_s(reply, world.now(), "Retry-After")
         if status == 429:
+            by_address = any(limit.by == "address" for limit in world.profile.limits)
+            reset_s = _wait_s(reply, world.now(), RESET)
+            left = _left(reply)
             return Result(
-                Outcome.RETRY, retry_after_s=wait_s, scope=whose, reason="rate_limited",
-                detail=_detail(reply),
-            )  # fmt: skip
+                Outcome.RETRY,
+                retry_after_s=reset_s if wait_s is None else wait_s,
+                scope=Scope.DRIVER if by_address else Scope.ACCOUNT,
+                reason="rate_limited",
+                detail=detail,
+                left=left,
+                left_for_s=None if left is None else reset_s,
+            )
         if status == 503 and wait_s is not None:
             return Result(
                 Outcome.RETRY, retry_after_s=wait_s, scope=Scope.DRIVER, reason=reason,
-                detail=_detail(reply),
+                detail=detail,
             )  # fmt: skip
         if status == 401:
-            return Result(
-                Outcome.AUTH, scope=Scope.ACCOUNT, reason=reason, detail=_detail(reply)
-            )  # fmt: skip
-        if status in (400, 403, 404, 413, 422):
-            return Result(Outcome.REJECTED, reason=reason, detail=_detail(reply))
+            return Result(Outcome.AUTH, scope=Scope.ACCOUNT, reason=reason, detail=detail)
+        if 400 <= status < 500 and status != 409:
+            return Result(Outcome.REJECTED, reason=reason, detail=detail)
         scope = Scope.DRIVER if status >= 500 else Scope.POST
-        return Result(Outcome.UNKNOWN, scope=scope, reason=reason, detail=_detail(reply))
+        return Result(Outcome.UNKNOWN, scope=scope, reason=reason, detail=detail)
 
     def _done(self, world: World, reply: Reply) -> Result:
-        remote_id = reply.stored.id if reply.stored else reply.remote_id
+        if reply.html:
+            return Result(Outcome.UNKNOWN, reason="not_json", detail="The answer is a page.")
+        stored = reply.stored
+        remote_id = stored.id if stored else reply.remote_id
         if not remote_id:
             return Result(Outcome.UNKNOWN, reason="no_id", detail="The answer has no id.")
-        headers = dict(reply.headers)
-        left = headers.get("X-RateLimit-Remaining")
+        left = _left(reply)
         return Result(
             Outcome.INSERTED,
             remote_id,
-            _url(world, reply.stored) if reply.stored else None,
-            _time(reply.stored.at) if reply.stored else None,
-            left=None if left is None else int(left),
-            left_for_s=None if left is None else _wait_s(reply, world.now()),
+            _url(world, stored) if stored else None,
+            _time(stored.at) if stored else None,
+            left=left,
+            left_for_s=None if left is None else _wait_s(reply, world.now(), RESET),
         )
 
 
@@ -248,7 +298,7 @@ def caps_of(profile: Profile) -> Caps:
     """What the driver is to find out about a server of this kind."""
     dedupe = Dedupe.WINDOW if profile.key_window_s else Dedupe.NONE
     rate = {
-        limit.by: Rate(0.8 * limit.most / limit.period_s, 0.8 * limit.most)
+        limit.by: Rate(0.7 * limit.most / limit.period_s, 0.1 * limit.most)
         for limit in reversed(profile.limits)
     }
     return Caps(
@@ -300,21 +350,19 @@ def _time(at: float) -> datetime:
     return datetime.fromtimestamp(int(at * 1000) / 1000, UTC)
 
 
-def _detail(reply: Reply) -> str:
-    return f"HTTP status {reply.status}"
+def _left(reply: Reply) -> int | None:
+    left = dict(reply.headers).get("X-RateLimit-Remaining")
+    return None if left is None else int(left)
 
 
-def _wait_s(reply: Reply, now: float) -> float | None:
-    headers = dict(reply.headers)
-    value = headers.get("Retry-After") or headers.get("X-RateLimit-Reset")
+def _wait_s(reply: Reply, now: float, name: str) -> float | None:
+    value = dict(reply.headers).get(name)
     if value is None:
         return None
-    if not value.isdecimal():
-        at = (
-            datetime.fromisoformat(value)
-            if value[0].isdecimal()
-            else datetime.strptime(value, "%a, %d %b %Y %H:%M:%S GMT").replace(tzinfo=UTC)
-        ).timestamp()
-    else:
+    if value.isdecimal():
         at = float(value) if float(value) > 1e9 else now + float(value)
+    elif value[0].isdecimal():
+        at = datetime.fromisoformat(value).timestamp()
+    else:
+        at = parsedate_to_datetime(value).timestamp()
     return min(max(1.0, at - now), 6 * 3600.0)
