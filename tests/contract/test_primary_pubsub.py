@@ -503,3 +503,14 @@ async def test_what_a_probe_makes_of_it(answers: list[str], reach: Reach) -> Non
 async def test_what_a_look_makes_of_it(said: str, look: type) -> None:
     primary = PubsubPrimary(says(said), SERVICE, "blog")
     assert isinstance(await primary.reconcile(OPERATOR, attempt(TEA)), look)
+
+
+async def test_another_item_than_the_one_asked_for_is_not_found() -> None:
+    async def ask(to: str, kind: str, payload: Element) -> Element:
+        iq = Element(tag("iq"), type="result")
+        items = SubElement(SubElement(iq, f"{{{PUBSUB}}}pubsub"), f"{{{PUBSUB}}}items", node="blog")
+        SubElement(items, f"{{{PUBSUB}}}item", id="k3g.ab12cd")
+        return iq
+
+    primary = PubsubPrimary(ask, SERVICE, "blog")
+    assert await primary.reconcile(OPERATOR, attempt(TEA)) == Absent()

@@ -3,6 +3,7 @@
 import asyncio
 import sqlite3
 import sys
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -13,6 +14,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from tests.contract.primary_suite import Break, PrimarySuite, Seen
+from tests.servers.federation import Gate
 from tests.servers.postgresql import Postgresql
 from xmpprelay.core.primary import (
     EVERYBODY,
@@ -20,6 +23,7 @@ from xmpprelay.core.primary import (
     Account,
     Attempt,
     Candidate,
+    Caps,
     Dedupe,
     Found,
     LookFailed,
@@ -61,6 +65,15 @@ async def postgresql() -> AsyncIterator[Postgresql]:
         yield server
 
 
+@pytest.fixture(autouse=True)
+async def _threads_end_before_the_loop() -> AsyncIterator[None]:
+    """What aiosqlite could not open, it closes behind our back, and tells the loop when it has."""
+    yield
+    for thread in threading.enumerate():
+        if "_connection_worker_thread" in thread.name:
+            await asyncio.to_thread(thread.join)
+
+
 @pytest.fixture
 def on_sqlite(tmp_path: Path) -> Operators:
     file = tmp_path / "posts.db"
@@ -99,6 +112,77 @@ async def primary(database: Operators) -> AsyncIterator[SqlPrimary]:
 
 def attempt(status: Status) -> Attempt:
     return Attempt(status, NOON, NOON)
+
+
+class SqlBench:
+    """A table of its own, and a way to it that can be shut."""
+
+    account = OPERATOR
+
+    def __init__(
+        self,
+        operators: Operators,
+        driver: SqlPrimary,
+        secret: str,
+        shuts: Callable[[], Awaitable[None]],
+        opens: Callable[[], Awaitable[None]],
+    ) -> None:
+        software = operators.url.partition(":")[0]
+        self.caps = Caps(software, dedupe=Dedupe.NATURAL, backdate=True)
+        self.primary = driver
+        self.secret = secret
+        self.mend = opens
+        self._operators = operators
+        self._shuts = shuts
+        self._time = NOON
+
+    def utc(self) -> datetime:
+        self._time += timedelta(milliseconds=1)
+        return self._time
+
+    async def stored(self) -> list[Seen]:
+        await self.primary.delete(OPERATOR, "none of them")  # makes the table
+        rows = await self._operators.execute(
+            "SELECT text, visibility, in_reply_to, language, author, published FROM post"
+            " WHERE deleted IS NULL ORDER BY published"
+        )
+        return [
+            Seen(text, visibility, parent or "", language or "", author, datetime.fromisoformat(at))
+            for text, visibility, parent, language, author, at in rows
+        ]
+
+    async def break_way(self, how: Break) -> None:
+        assert how is Break.REFUSED
+        await self._shuts()
+
+
+class TestSqlite(PrimarySuite):
+    @pytest.fixture
+    async def bench(self, on_sqlite: Operators) -> AsyncIterator[SqlBench]:
+        """Shut is the file while somebody else keeps it for himself."""
+        file = on_sqlite.url.removeprefix("sqlite:///")
+        other = sqlite3.connect(file, isolation_level=None)
+
+        async def shuts() -> None:
+            other.execute("BEGIN EXCLUSIVE")
+
+        async def opens() -> None:
+            other.execute("ROLLBACK")
+
+        async with aclosing(SqlPrimary(on_sqlite.url, within_s=0.1)) as driver:
+            yield SqlBench(on_sqlite, driver, file, shuts, opens)
+        other.close()
+
+
+class TestPostgresql(PrimarySuite):
+    @pytest.fixture
+    async def bench(
+        self, postgresql: Postgresql, on_postgresql: Operators
+    ) -> AsyncIterator[SqlBench]:
+        async with Gate(postgresql.port) as gate:
+            url = on_postgresql.url.replace(f":{postgresql.port}/", f":{gate.port}/")
+            async with aclosing(SqlPrimary(url)) as driver:
+                yield SqlBench(on_postgresql, driver, postgresql.password, gate.shuts, gate.opens)
 
 
 async def test_a_post_is_a_row(database: Operators, primary: SqlPrimary) -> None:
