@@ -7,6 +7,7 @@ import asyncio
 import os
 import sys
 import tempfile
+import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -27,6 +28,10 @@ RELAY_KILLS: Final = 2000
 SERVER_KILLS: Final = 50
 JOURNAL_KILLS: Final = 200
 FUZZ_S: Final = 600  # for each target
+LIVES: Final = 2000
+STEPS: Final = 60
+LIVES_THROUGH_OUTLETS: Final = 200
+STEPS_THROUGH_OUTLETS: Final = 40
 
 READY_WITHIN_S: Final = 300.0
 """A killed ejabberd repairs its tables: with a large archive, on a busy machine, for minutes."""
@@ -78,6 +83,23 @@ async def simulation_(run: Run) -> AsyncIterator[Row]:
     yield Row("fan-out, simulated", size, worlds.lost, 0, note, tuple(worlds.bad))
 
 
+# --- the audience --------------------------------------------------------------------------------
+
+
+async def audience(run: Run) -> AsyncIterator[Row]:
+    """Whom a post reaches, against the oracle: over the core, then through the whole relay."""
+    with run.bar("audience", 2) as more:
+        for name, file, lives, steps in (
+            ("core", "test_audience.py", LIVES, STEPS),
+            ("outlets", "test_outlets.py", LIVES_THROUGH_OUTLETS, STEPS_THROUGH_OUTLETS),
+        ):
+            lives = run.many(lives)
+            settings = {"XMPPRELAY_EXAMPLES": f"{lives}", "XMPPRELAY_STEPS": f"{steps}"}
+            size = f"{lives} lives of {steps} steps"
+            yield await _pytest(f"audience, {name}", size, settings, f"tests/properties/{file}")
+            more()
+
+
 # --- kills ---------------------------------------------------------------------------------------
 
 
@@ -103,7 +125,7 @@ async def _kill_relay(
         async with server:
             got = await relay_kills.run(server, folder, numbers.start, len(numbers), told)
     size = f"{got.kills} kills, {got.posts} posts, {got.deliveries} deliveries"
-    note = f"{got.repeated} repeats on the wire, {got.repeated / got.kills:.1f} a kill"
+    note = f"{got.repeated} repeats on the wire, {got.repeated / max(1, got.kills):.1f} a kill"
     return Row(name, size, len(got.lost), len(got.doubled), note, tuple(got.bad))
 
 
@@ -112,7 +134,14 @@ async def _tried(name: str, doing: Awaitable[Row]) -> Row:
     try:
         return await doing
     except Exception as error:  # noqa: BLE001 - the top of the loop
-        return Row(name, "", "?", "?", "", (f"{type(error).__name__}: {error}",))
+        return Row(name, "", "?", "?", "", (_told(error),))
+
+
+def _told(error: Exception) -> str:
+    """What an error says, and where it came from in the tests: some say nothing."""
+    places = traceback.extract_tb(error.__traceback__)
+    at = next((each for each in reversed(places) if "/tests/" in each.filename), places[-1])
+    return f"{type(error).__name__}: {error} ({Path(at.filename).name}:{at.lineno}, {at.line})"
 
 
 @dataclass(frozen=True)
@@ -225,10 +254,11 @@ async def floods(run: Run) -> AsyncIterator[Row]:
 
 async def fuzz(run: Run) -> AsyncIterator[Row]:
     with run.bar("fuzz", 1):
-        yield await _pytest("fuzz", {"XMPPRELAY_FUZZ_S": str(FUZZ_S)}, "tests/fuzz")
+        settings = {"XMPPRELAY_FUZZ_S": f"{FUZZ_S}"}
+        yield await _pytest("fuzz", f"{FUZZ_S} s for each target", settings, "tests/fuzz")
 
 
-async def _pytest(name: str, settings: Mapping[str, str], *arguments: str) -> Row:
+async def _pytest(name: str, size: str, settings: Mapping[str, str], *arguments: str) -> Row:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "pytest", "-q", "--timeout", "0", *arguments),
         cwd=REPOSITORY,
@@ -241,7 +271,7 @@ async def _pytest(name: str, settings: Mapping[str, str], *arguments: str) -> Ro
     said = lines[-1].strip("= ") if lines else ""
     # pytest's own summary names what failed, in its last lines
     bad = () if await process.wait() == 0 else tuple(lines[-5:])
-    return Row(name, ", ".join(f"{value} s" for value in settings.values()), 0, 0, said, bad)
+    return Row(name, size, 0, 0, said, bad)
 
 
 PARTS: Final[Mapping[str, Part]] = {
@@ -252,6 +282,7 @@ PARTS: Final[Mapping[str, Part]] = {
     "relay": relay,
     "floods": floods,
     "fuzz": fuzz,
+    "audience": audience,
     "simulation": simulation_,
 }
 """The short ones first: what is broken shows early."""
@@ -267,4 +298,4 @@ async def live_through(run: Run, names: Iterable[str], came: Callable[[Row], Non
             async for row in PARTS[name](run):
                 came(row)
         except Exception as error:  # noqa: BLE001 - the top of the loop: the others have their turn
-            came(Row(name, "", "?", "?", "", (f"{type(error).__name__}: {error}",)))
+            came(Row(name, "", "?", "?", "", (_told(error),)))
