@@ -1,26 +1,21 @@
-"""The driver for servers with Mastodon's API: requests, and what their answers mean.
+"""The driver for servers with Mastodon's API: what is asked of them for each thing to be done.
 
 What is different between servers is in `profiles.py`; what answers mean, in `meaning.py`; how an
-unclear attempt is looked for, in `looking.py` and `matching.py`. The limits of a server are known
-from a probe. Before one, the least is assumed, and only what could do harm asks first.
+unclear sending is looked for, in `reconciling.py`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC
 from typing import Any, Final
 from urllib.parse import quote
 
 from xmpprelay.core.primary import (
-    Absent,
+    EVERYBODY,
     Account,
     Attempt,
-    Candidate,
-    CannotTell,
     File,
-    Found,
     Look,
-    LookFailed,
     Outcome,
     Probe,
     Reach,
@@ -29,24 +24,16 @@ from xmpprelay.core.primary import (
     Status,
     Visibility,
 )
-from xmpprelay.primary.answers import Answer, Failure
+from xmpprelay.primary.answers import Answer
 from xmpprelay.primary.http import Http
-from xmpprelay.primary.mastodon.instance import Site, nodeinfo_path, site_of, software_of
-from xmpprelay.primary.mastodon.login import APPLICATION
-from xmpprelay.primary.mastodon.looking import OwnList, status_path
-from xmpprelay.primary.mastodon.matching import (
-    Likeness,
-    application_of,
-    likeness,
-    same_source,
-)
-from xmpprelay.primary.mastodon.meaning import candidate_of, done, id_of, no_json, refusal
-from xmpprelay.primary.mastodon.profiles import UNKNOWN, Profile
+from xmpprelay.primary.mastodon.meaning import done, no_json
+from xmpprelay.primary.mastodon.own_list import status_path
+from xmpprelay.primary.mastodon.profiles import Profile
+from xmpprelay.primary.mastodon.reconciling import look
+from xmpprelay.primary.mastodon.servers import VERIFY, Servers, is_about_token
 
-VERIFY: Final = "/api/v1/accounts/verify_credentials"
-REFUSED_CREDENTIALS: Final = (400, 401, 403)  # Takahē answers a wrong token with 400
+STATUSES: Final = "/api/v1/statuses"
 
-UPLOAD_PATIENCE: Final = 4.0  # a request with an attachment may take so many times longer
 MEDIA_WAIT_S: Final = 5.0
 """How long a server is given to work on an attachment before it is tried again; a guess."""
 
@@ -60,34 +47,26 @@ class Mastodon:
     """
 
     def __init__(self, http: Http, sites: Sequence[str], *, read_back: bool = False) -> None:
-        self._http = http
-        self._sites = tuple(sites)
+        self._servers = Servers(http, sites)
         self._read_back = read_back
-        self._known: dict[str, Site] = {}
 
     async def probe(self, account: Account | None = None) -> Probe:
         """What the server is; with an account, whether its credentials hold.
 
         For an account, a server that is known is not asked again what it is.
         """
-        account = account or Account(0)
-        base = self._base(account)
-        if base is None:
-            gone = _not_listed()
-            return Probe(Reach.AUTH, reason=gone.reason, detail=gone.detail)
-        known = self._known.get(base) if account.token else None
-        found = known or await self._learn(base, account)
-        if isinstance(found, Result):
-            return _down(found)
+        account = account or Account(EVERYBODY)
+        known = self._servers.known(account) if account.token else None
+        site = known or await self._servers.learn(account)
+        if isinstance(site, Result):
+            return _not_up(site)
         if account.token:
-            answer = await self._send(account, "GET", VERIFY)
-            if isinstance(answer, Result):
-                if answer.outcome is Outcome.AUTH or answer.reason in ("http_400", "http_403"):
-                    return Probe(Reach.AUTH, found.caps, reason=answer.reason, detail=answer.detail)
-                return _down(answer)
-            if not isinstance(answer.json(), dict):
-                return _down(no_json())
-        return Probe(Reach.UP, found.caps)
+            verified = await self._servers.send(account, "GET", VERIFY)
+            if isinstance(verified, Result):
+                return replace(_not_up(verified), caps=site.caps)
+            if not isinstance(verified.json(), dict):
+                return _not_up(no_json())
+        return Probe(Reach.UP, site.caps)
 
     async def insert(self, account: Account, status: Status, key: str) -> Result:
         """`POST /api/v1/statuses`.
@@ -95,18 +74,18 @@ class Mastodon:
         What is refused with its language is tried without it, once and with a key of its own: a
         server may replay an error to the same key.
         """
-        profile = await self._profile(account, ask=status.backdate)
+        profile = await self._profile(account, surely=status.backdate)
         if isinstance(profile, Result):
             return profile
         result = await self._insert(account, status, key, profile)
-        if result.reason == "http_400" and result.outcome is Outcome.REJECTED and status.language:
-            bare = replace(status, language=None)
-            return await self._insert(account, bare, f"{key}-bare", profile)
+        if _may_be_language(result, status):
+            return await self._insert(account, replace(status, language=None), f"{key}-", profile)
         return result
 
     async def edit(self, account: Account, remote_id: str, status: Status, key: str) -> Result:
         """`PUT /api/v1/statuses/{id}`; refused where it would show the status to more people."""
-        profile = await self._profile(account, ask=status.visibility is not Visibility.PUBLIC)
+        hidden = status.visibility is not Visibility.PUBLIC
+        profile = await self._profile(account, surely=hidden)
         if isinstance(profile, Result):
             return profile
         if status.visibility not in profile.edits:
@@ -120,14 +99,18 @@ class Mastodon:
             body["language"] = status.language
         if profile.content_type:
             body["content_type"] = "text/plain"
-        answer = await self._ask(account, "PUT", status_path(remote_id), body=body, key=key)
+        path = status_path(remote_id)
+        answer = await self._servers.ask(account, "PUT", path, body=body, key=key)
+        if isinstance(answer, Result) and _may_be_language(answer, status):
+            del body["language"]
+            answer = await self._servers.ask(account, "PUT", path, body=body, key=f"{key}-")
         return answer if isinstance(answer, Result) else done(answer)
 
     async def delete(self, account: Account, remote_id: str) -> Result:
         """`DELETE /api/v1/statuses/{id}`; that it is not there is what was wanted."""
-        answer = await self._ask(account, "DELETE", status_path(remote_id))
+        answer = await self._servers.ask(account, "DELETE", status_path(remote_id))
         if isinstance(answer, Result):
-            if answer.reason == "http_404" and answer.outcome is Outcome.REJECTED:
+            if answer.reason in ("http_404", "http_410") and answer.outcome is Outcome.REJECTED:
                 return Result(Outcome.INSERTED, remote_id)
             return answer
         if answer.body.strip() and not isinstance(answer.json(), dict):
@@ -135,120 +118,29 @@ class Mastodon:
         return Result(Outcome.INSERTED, remote_id)
 
     async def upload(self, account: Account, file: File) -> Result:
-        """`POST /api/v2/media`. It may still be worked on: an insertion that comes too early is
-        RETRY."""
-        answer = await self._ask(account, "POST", "/api/v2/media", file=file)
+        """`POST /api/v2/media`.
+
+        The server may still work on it (202). An insertion that comes too early is RETRY.
+        """
+        answer = await self._servers.ask(account, "POST", "/api/v2/media", file=file)
         if isinstance(answer, Result):
             return answer
         return replace(done(answer), remote_time=None)
 
     async def reconcile(self, account: Account, attempt: Attempt) -> Look:
-        """Look through the account's own list; `looking.py` says how far."""
-        profile, status = await self._profile(account, ask=True), attempt.status
-        if isinstance(profile, Result):
-            return LookFailed(profile)
-        if status.visibility not in profile.shows:
-            return CannotTell(f"This service does not list {status.visibility} posts.")
-        remote_id = account.remote_id or await self._own_id(account)
-        if isinstance(remote_id, Result):
-            return LookFailed(remote_id)
-
-        async def ask(path: str, query: Mapping[str, str]) -> Answer | Result:
-            return await self._ask(account, "GET", path, query=query)
-
-        backdated = status.backdate and profile.backdate
-        first_at = status.published if backdated else attempt.first_sent_at
-        own = OwnList(ask, remote_id, first_at, by_ours=not backdated)
-        listed = await own.read(None if backdated else attempt.high_water)
-        if isinstance(listed, Result):
-            return LookFailed(listed)
-        alike = {
-            kind: [each for each in listed if likeness(each, status, own.since, profile) is kind]
-            for kind in (Likeness.SAME, Likeness.NEAR)
-        }
-        unsure = False
-        for each in alike[Likeness.NEAR]:
-            source = await self._source(account, each)
-            if isinstance(source, Result):
-                return LookFailed(source)
-            unsure = unsure or source is None
-            if source is not None and same_source(source, status, profile):
-                alike[Likeness.SAME].append(each)
-        matching = await self._by_us(account, alike[Likeness.SAME])
-        if isinstance(matching, Result):
-            return LookFailed(matching)
-        if matching:
-            return Found(_oldest_first(matching, listed))
-        if unsure:
-            return CannotTell("Something like it is there, with an altered text.")
-        return Absent()
+        """Look through the account's own list."""
+        return await look(self._servers, account, attempt)
 
     async def aclose(self) -> None:
         """Close the connections."""
-        await self._http.aclose()
+        await self._servers.aclose()
 
-    # What is known of a server
-
-    def _base(self, account: Account) -> str | None:
-        if not account.site:
-            return self._sites[0]
-        return account.site if account.site in self._sites else None
-
-    async def _profile(self, account: Account, *, ask: bool) -> Profile | Result:
-        """What is known of the account's server; if nothing is, it is asked, or UNKNOWN."""
-        base = self._base(account)
-        if base is None:
-            return _not_listed()
-        site = self._known.get(base)
-        if site is None and ask:
-            found = await self._learn(base, account)
-            if isinstance(found, Result):
-                return found
-            site = found
-        return UNKNOWN if site is None else site.profile
-
-    async def _learn(self, base: str, account: Account) -> Site | Result:
-        """Nodeinfo says which software it is, `/api/v2/instance` or v1 what its limits are.
-
-        A server that has no nodeinfo is an unknown one; one that keeps its instance to itself has
-        Mastodon's first limits; one that has none of both is none of this API.
-        """
-        links = await self._public(base, account, "/.well-known/nodeinfo")
-        if isinstance(links, Result):
-            return links
-        nodeinfo = await self._public(base, account, nodeinfo_path(links.json()))
-        if isinstance(nodeinfo, Result):
-            return nodeinfo
-        software = software_of(nodeinfo.json())
-        for path in ("/api/v2/instance", "/api/v1/instance"):
-            answer = await self._public(base, account, path)
-            if isinstance(answer, Result):
-                return answer
-            instance = answer.json()
-            if answer.status in (401, 403):
-                instance = {}
-            elif answer.status != 200 or not isinstance(instance, dict):
-                continue
-            site = site_of(software, instance)
-            self._known[base] = site
-            return site
-        return Result(
-            Outcome.UNKNOWN,
-            scope=Scope.DRIVER,
-            reason="no_such_api",
-            detail="There is no server with Mastodon's API: look at the URL.",
-        )
-
-    async def _public(self, base: str, account: Account, path: str) -> Answer | Result:
-        """What anybody may read; an answer of 4xx says something as well."""
-        answer = await self._http.request("GET", base, path, token=account.token)
-        if isinstance(answer, Failure):
-            return answer.result()
-        if answer.status >= 500 or answer.status == 429:
-            return refusal(answer, UNKNOWN, (account.token,)) or no_json()
-        return answer
-
-    # Requests
+    async def _profile(self, account: Account, *, surely: bool) -> Profile | Result:
+        """What is known of the account's server; `surely`: it is asked if nothing is."""
+        if surely and self._servers.known(account) is None:
+            site = await self._servers.learn(account)
+            return site if isinstance(site, Result) else site.profile
+        return self._servers.profile(account)
 
     async def _insert(self, account: Account, status: Status, key: str, profile: Profile) -> Result:
         body: dict[str, Any] = {"status": status.text, "visibility": status.visibility.value}
@@ -265,7 +157,7 @@ class Mastodon:
             body["content_type"] = "text/plain"
         if profile.checks_mentions and not status.mentions:
             body["allowed_mentions"] = []
-        answer = await self._ask(account, "POST", "/api/v1/statuses", body=body, key=key)
+        answer = await self._servers.ask(account, "POST", STATUSES, body=body, key=key)
         if isinstance(answer, Result):
             if answer.reason == "http_422" and await self._works_on(account, status.media):
                 return replace(
@@ -282,7 +174,7 @@ class Mastodon:
         return result
 
     async def _there(self, account: Account, result: Result, remote_id: str) -> Result:
-        answer = await self._send(account, "GET", status_path(remote_id))
+        answer = await self._servers.send(account, "GET", status_path(remote_id))
         if isinstance(answer, Result) and answer.reason == "http_404":
             return Result(
                 Outcome.REJECTED,
@@ -294,114 +186,23 @@ class Mastodon:
     async def _works_on(self, account: Account, media: Sequence[str]) -> bool:
         """Whether the server is not through with an attachment (206)."""
         for each in media:
-            answer = await self._send(account, "GET", f"/api/v1/media/{quote(each, safe='')}")
+            answer = await self._servers.send(
+                account, "GET", f"/api/v1/media/{quote(each, safe='')}"
+            )
             if isinstance(answer, Answer) and answer.status == 206:
                 return True
         return False
 
-    async def _own_id(self, account: Account) -> str | Result:
-        answer = await self._ask(account, "GET", VERIFY)
-        if isinstance(answer, Result):
-            return answer
-        found = answer.json()
-        remote_id = id_of(found) if isinstance(found, dict) else None
-        return no_json() if remote_id is None else remote_id
 
-    async def _source(self, account: Account, found: dict[str, Any]) -> str | Result | None:
-        """The text as it was typed; None: the server does not give it."""
-        answer = await self._ask(account, "GET", status_path(str(id_of(found)), "/source"))
-        if isinstance(answer, Result):
-            return None if answer.outcome is Outcome.REJECTED else answer
-        source = answer.json()
-        text = source.get("text") if isinstance(source, dict) else None
-        return text if isinstance(text, str) else None
-
-    async def _by_us(
-        self, account: Account, found: list[dict[str, Any]]
-    ) -> list[dict[str, Any]] | Result:
-        """Those that were not made with another application of the person's."""
-        if all(application_of(each) in (None, APPLICATION) for each in found):
-            return found
-        answer = await self._ask(account, "GET", "/api/v1/apps/verify_credentials")
-        if isinstance(answer, Result):
-            return found if answer.outcome is Outcome.REJECTED else answer
-        application = answer.json()
-        name = application_of({"application": application})
-        return [each for each in found if name is None or application_of(each) in (None, name)]
-
-    async def _ask(self, account: Account, method: str, path: str, **how: Any) -> Answer | Result:
-        """The answer of a success, or what it means that it is none.
-
-        A 400 or 403 may be the token's fault. While nobody can say whose it is, the post waits.
-        """
-        answer = await self._send(account, method, path, **how)
-        if isinstance(answer, Answer) or answer.reason not in ("http_400", "http_403"):
-            return answer
-        verified = await self._send(account, "GET", VERIFY)
-        if isinstance(verified, Answer):
-            return answer if isinstance(verified.json(), dict) else _put_off(answer, None)
-        if verified.outcome is Outcome.AUTH or verified.reason in ("http_400", "http_403"):
-            return replace(answer, outcome=Outcome.AUTH, scope=Scope.ACCOUNT)
-        return _put_off(answer, verified.retry_after_s)
-
-    async def _send(
-        self,
-        account: Account,
-        method: str,
-        path: str,
-        *,
-        query: Mapping[str, str] | None = None,
-        body: dict[str, Any] | None = None,
-        file: File | None = None,
-        key: str = "",
-    ) -> Answer | Result:
-        base = self._base(account)
-        if base is None:
-            return _not_listed()
-        site = self._known.get(base)
-        answer = await self._http.request(
-            method,
-            base,
-            path,
-            query=query,
-            token=account.token,
-            headers={"Idempotency-Key": key} if key else None,
-            json=body,
-            file=file,
-            patience=1.0 if file is None else UPLOAD_PATIENCE,
-        )
-        if isinstance(answer, Failure):
-            return answer.result()
-        profile = UNKNOWN if site is None else site.profile
-        return refusal(answer, profile, (account.token,)) or answer
+def _may_be_language(result: Result, status: Status) -> bool:
+    refused = result.outcome is Outcome.REJECTED and result.reason == "http_400"
+    return refused and bool(status.language)
 
 
-def _not_listed() -> Result:
-    return Result(
-        Outcome.AUTH,
-        scope=Scope.ACCOUNT,
-        reason="not_configured",
-        detail="The operator does not list this instance any more: link another one.",
-    )
-
-
-def _down(result: Result) -> Probe:
+def _not_up(result: Result) -> Probe:
     return Probe(
-        Reach.DOWN,
+        Reach.AUTH if is_about_token(result) else Reach.DOWN,
         retry_after_s=result.retry_after_s,
         reason=result.reason,
         detail=result.detail,
     )
-
-
-def _put_off(result: Result, retry_after_s: float | None) -> Result:
-    return replace(result, outcome=Outcome.RETRY, scope=Scope.ACCOUNT, retry_after_s=retry_after_s)
-
-
-def _oldest_first(
-    matching: Sequence[dict[str, Any]], listed: Sequence[dict[str, Any]]
-) -> tuple[Candidate, ...]:
-    """In the order of the list, which is by time."""
-    chosen = {id(each) for each in matching}
-    candidates = (candidate_of(each) for each in listed if id(each) in chosen)
-    return tuple(each for each in candidates if each is not None)
