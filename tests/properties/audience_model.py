@@ -31,33 +31,49 @@ class Entry:
     shown: "Entry | None" = None  # of a boost
     before: tuple[int, ...] = ()  # who boosted the same in the day before
     deleted: bool = False
+    mutes: dict[tuple[int, int], str] | None = None  # when it was made; None: as they are now
+
+
+def sees(w: Plain, p: Entry, f: int) -> bool:
+    """Whether there is such an entry for somebody, whatever he does to see it."""
+    s = p.shown or p
+    others, named = {p.author, s.author} - {f}, {*s.targets, *s.mentions} - {f}
+    if p.deleted or s.deleted:
+        return False
+    if any((f, a) in w.blocks or (a, f) in w.blocks for a in others):
+        return False
+    if f != s.author and any((f, n) in w.blocks for n in named):
+        return False
+    if f != s.author and s.targets and (s.targets[0], f) in w.blocks:
+        return False
+    if s.kind == "direct":
+        return f in (s.author, *s.targets)
+    return not any(a in w.protected and (f, a) not in w.follows for a in others)
+
+
+def reads(w: Plain, p: Entry, f: int) -> bool:
+    """Whether somebody who asks is shown it; his post that others boost is shown as his own."""
+    return sees(w, p, f) and (p.author == f or p.shown is None or p.shown.author != f)
 
 
 def gets(w: Plain, p: Entry, f: int) -> bool:
     """Whether somebody gets an entry sent."""
     s = p.shown or p
     authors, named = {p.author, s.author}, {*s.targets, *s.mentions} - {f}
-    if p.deleted or s.deleted or f in authors:
+    mutes = w.mutes if p.mutes is None else p.mutes
+    if f in authors or not sees(w, p, f):
         return False
-    if any((f, a) in w.blocks or (a, f) in w.blocks for a in authors):
-        return False
-    if any((f, n) in w.blocks for n in named):
-        return False
-    if s.targets and (s.targets[0], f) in w.blocks:
-        return False
-    mute = w.mutes.get((f, p.author))
+    mute = mutes.get((f, p.author))
     if p.kind == "direct":
-        return f in p.targets and mute != "all"
-    if any(a in w.protected and (f, a) not in w.follows for a in authors):
-        return False
+        return mute != "all"
     if p.kind == "post" and f in p.targets + p.mentions and addressed(w, p, f, mute):
         return True
     since = w.follows.get((f, p.author))
     if since is None or since > p.number or (mute is not None and mute != "boosts"):
         return False
-    if any(w.mutes.get((f, x)) not in (None, "boosts") for x in authors):
+    if any(mutes.get((f, x)) not in (None, "boosts") for x in authors):
         return False
-    if any((f, n) in w.mutes for n in named):
+    if any((f, n) in mutes for n in named):
         return False
     if p.kind == "boost":
         if mute == "boosts" or gets(w, s, f):
@@ -65,7 +81,7 @@ def gets(w: Plain, p: Entry, f: int) -> bool:
         return not any(
             (f, b) in w.follows
             and w.follows[f, b] <= p.number
-            and (f, b) not in w.mutes
+            and (f, b) not in mutes
             and not {(f, b), (b, f)} & w.blocks
             for b in p.before
         )

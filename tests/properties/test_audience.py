@@ -14,7 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from tests.properties.audience_model import Entry, Plain, addressed, gets
+from tests.properties.audience_model import Entry, Plain, gets
+from tests.properties.claims import Claims
 from tests.unit.by_hand import Relay as Fanout
 from xmpprelay.core.delivery import Delivery, Sizes
 from xmpprelay.core.graph import Graph
@@ -199,20 +200,7 @@ class Audiences(RuleBasedStateMachine):
         super().__init__()
         self.world = Plain()
         self.town = Town(self.world)
-        self.entitled: dict[int, set[int]] = {}  # number -> who was, from its making until now
-        self.personal: dict[int, set[int]] = {}  # of them, who get it in any case
-
-    def _changed(self) -> None:
-        for number, people in self.entitled.items():
-            entry = self.town.entries[number]
-            people &= {who for who in people if gets(self.world, entry, who)}
-            self.personal[number] &= {
-                who for who in people if entry.kind == "direct" or self._named(entry, who)
-            }
-
-    def _named(self, entry: Entry, who: int) -> bool:
-        mute = self.world.mutes.get((who, entry.author))
-        return who in entry.targets + entry.mentions and addressed(self.world, entry, who, mute)
+        self.claims = Claims(self.world, PEOPLE, self.town.entries)
 
     @initialize(not_these=st.sets(pairs, max_size=20))
     def most_follow_most(self, not_these: set[tuple[int, int]]) -> None:
@@ -296,10 +284,8 @@ class Audiences(RuleBasedStateMachine):
         return self.town.entries[data.draw(st.sampled_from(sorted(self.town.entries)))]
 
     def _adds(self, entry: Entry) -> None:
-        people = {who for who in PEOPLE if gets(self.world, entry, who)}
-        self.entitled[entry.number], self.personal[entry.number] = people, people.copy()
         self.town.adds(entry, post_of(entry))
-        self._changed()
+        self.claims.made(entry)
 
     def _change(self, entry: Entry, kind: Kind) -> None:
         original = post_of(entry)
@@ -310,7 +296,7 @@ class Audiences(RuleBasedStateMachine):
             self.town.delivery.next_number, entry.author, "", None, NOW, kind, original=original
         )
         self.town.adds(entry, change)
-        self._changed()
+        self.claims.changed()
 
     @rule(who=person)
     def come(self, who: int) -> None:
@@ -351,7 +337,7 @@ class Audiences(RuleBasedStateMachine):
 
     @invariant()
     def entitled_is_who_was_so_all_along(self) -> None:
-        self._changed()
+        self.claims.changed()
 
     def teardown(self) -> None:
         for who in PEOPLE:
@@ -362,10 +348,8 @@ class Audiences(RuleBasedStateMachine):
             if not any(isinstance(work, Read) for work in self.town.work):
                 break
         had = set(self.town.written)
-        for number, people in self.entitled.items():
-            for who in people:
-                left = number in self.town.left.get(who, ()) and who not in self.personal[number]
-                assert left or (who, number) in had, f"{who} has not had #{number}"
+        unmet = self.claims.unmet(lambda who, number: (who, number) in had, self.town.left)
+        assert not unmet, f"(number, person) not had: {unmet}"
 
 
 TestAudiences = Audiences.TestCase
