@@ -16,7 +16,7 @@ import re
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha1
 from pathlib import Path
@@ -26,6 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.chaos.crowd import Light, gather
+from tests.chaos.steps import step
 from tests.integration.clients import COMPONENT, STANZAS
 from tests.integration.process import RelayProcess
 from tests.servers.towns import FAR, FAR_SECRET, TOWNS, Town
@@ -41,6 +42,9 @@ POSTS_PER_S: Final = 50
 
 BIG_BYTES_PER_S: Final = 500_000
 """Of stanzas that are large: ten times what servers let another server send them by default."""
+
+ANSWER_WITHIN_S: Final = 300.0
+"""For all that a flood brought; seconds, but for a machine that is busy."""
 
 GROWTH_BYTES: Final = 32 * 1024 * 1024
 """What a flood may leave behind in the relay's memory: caches that are full now, not more."""
@@ -72,10 +76,11 @@ class Figures:
     bytes_out: int = 0
     unreceipted: int = 0
     streams: int = 1
+    stuck: str = ""  # where it ended too early
 
     def bad(self, *, timed: bool) -> list[str]:
         """What is not as it should be."""
-        bad = []
+        bad = [self.stuck] if self.stuck else []
         if self.unreceipted:
             bad.append(f"{self.unreceipted} posts without a receipt")
         if self.streams != 1:
@@ -280,15 +285,16 @@ class Far:
 
     async def until_all_is_dealt_with(self, relay: str) -> None:
         """Return when the relay has answered a question behind everything."""
-        async with asyncio.timeout(120):
-            while self.pongs.empty():  # a relay that is asked too much does not answer
-                self.sends(
-                    f"<iq from='{FAR}' to='{relay}' type='get' id='last-of-all'>"
-                    "<ping xmlns='urn:xmpp:ping'/></iq>"
-                )
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self.pongs.get(), 0.5)
-                    return
+        with step("an answer behind the flood"):
+            async with asyncio.timeout(ANSWER_WITHIN_S):
+                while self.pongs.empty():  # a relay that is asked too much does not answer
+                    self.sends(
+                        f"<iq from='{FAR}' to='{relay}' type='get' id='last-of-all'>"
+                        "<ping xmlns='urn:xmpp:ping'/></iq>"
+                    )
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(self.pongs.get(), 0.5)
+                        return
 
 
 class Author:
@@ -353,6 +359,14 @@ def percentile(values: Iterable[float], percent: int) -> float:
 async def one(town: Town, flood: Flood, calm_s: float) -> Figures:
     """One flood, on a relay of its own."""
     figures = Figures(type(town).__name__.removesuffix("Town"), flood)
+    try:
+        await _one(town, flood, calm_s, figures)
+    except (AssertionError, ConnectionError) as why:
+        figures.stuck = f"{why}"
+    return figures
+
+
+async def _one(town: Town, flood: Flood, calm_s: float, figures: Figures) -> None:
     relay = town.component_domain
     async with contextlib.AsyncExitStack() as ending:
         folder = Path(ending.enter_context(tempfile.TemporaryDirectory(prefix="relay-")))
@@ -372,9 +386,10 @@ async def one(town: Town, flood: Flood, calm_s: float) -> Figures:
                     f"<message from='eve@{FAR}' to='home@{relay}'><body>follow alice</body>"
                     "</message>"
                 )
-                async with asyncio.timeout(60):
-                    while len(far.ids) < 3:  # noqa: ASYNC110 - of the posts that go on
-                        await asyncio.sleep(0.1)
+                with step("posts for eve"):
+                    async with asyncio.timeout(ANSWER_WITHIN_S):
+                        while len(far.ids) < 3:  # noqa: ASYNC110 - of the posts that go on
+                            await asyncio.sleep(0.1)
             calm = time.monotonic()
             await asyncio.sleep(calm_s)
             figures.rss_before = rss_of(process.pid)
@@ -396,24 +411,18 @@ async def one(town: Town, flood: Flood, calm_s: float) -> Figures:
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
-    return figures
 
 
-async def measure(size: str, towns: Sequence[type[Town]] = TOWNS) -> list[Figures]:
-    """All floods of a size ("small", "full") on each server."""
-    got = []
+async def run(size: str, towns: Sequence[type[Town]] = TOWNS) -> AsyncIterator[dict[str, Any]]:
+    """All floods of a size ("small", "full") on each server: the rows of `make chaos`.
+
+    Each comes when it is there: name, size, lost, doubled, note, bad.
+    """
     for kind in towns:
         async with kind() as town:
-            got += [
-                await one(town, flood, CALM_S if size == "full" else 0.5)
-                for flood in all_floods(town, size)
-            ]
-    return got
-
-
-async def run(size: str) -> list[dict[str, Any]]:
-    """The rows of `make chaos`: name, size, lost, doubled, note, bad."""
-    return [row_of(figures, timed=size == "full") for figures in await measure(size)]
+            for flood in all_floods(town, size):
+                figures = await one(town, flood, CALM_S if size == "full" else 0.5)
+                yield row_of(figures, timed=size == "full")
 
 
 def row_of(got: Figures, *, timed: bool) -> dict[str, Any]:
@@ -439,9 +448,13 @@ def _mib(size: int) -> str:
     return f"{size / (1 << 20):.0f} MiB"
 
 
+async def _all(size: str) -> list[dict[str, Any]]:
+    return [row async for row in run(size)]
+
+
 def main(size: str) -> int:
     """Run them, and print a table."""
-    rows = asyncio.run(run(size))
+    rows = asyncio.run(_all(size))
     table = Table(title=f"floods, {size}")
     for heading in ("on", "flood", "figures", "wrong"):
         table.add_column(heading, overflow="fold")

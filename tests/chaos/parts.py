@@ -248,7 +248,7 @@ async def characters_(run: Run) -> AsyncIterator[Row]:
 
 async def floods(run: Run) -> AsyncIterator[Row]:
     with run.bar("floods", 1):
-        for given in await all_floods("full"):
+        async for given in all_floods("full"):
             yield Row.of(given)
 
 
