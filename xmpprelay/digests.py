@@ -496,8 +496,8 @@ class _Copies:
     def __init__(self, digests: Digests, graph: Graph, author: int, shelf: Sequence[Post]) -> None:
         self._digests = digests
         self._subject = of_author(author)
-        found = graph.simple(shelf[0]) if shelf else None
-        self._simple: Set[int] = frozenset() if found is None else found[0]
+        found = graph.reach(shelf[0]) if shelf else None
+        self._simple: Set[int] = frozenset() if found is None else found[0] - found[1]
         self._shelf = shelf
         self._numbers = [post.number for post in shelf]
         self._plain = all(post.kind is Kind.POST and not post.addressed for post in shelf)

@@ -3,7 +3,7 @@
 One author has 10,000 followers, of whom 200 block somebody or him, 500 mute, and 2,000 have chosen
 which replies they want. "First" is with nothing known of the post, as when it was just made, or
 after a change of blocks or settings; "again" is with nothing changed since. The graph is one of
-100,000 people and 1,000,000 follows.
+100,000 people and 1,000,000 follows. It is all computing, so what is told is the processor's time.
 """
 
 import resource
@@ -61,7 +61,7 @@ def run() -> None:
         graph.block(AUTHOR, f"p{FOLLOWERS - number}@example.org")
     _measure(graph, "a plain post, with blocks by author and operator", plain)
     with _memory() as mib:
-        began = time.monotonic()
+        began = time.thread_time()
         large = Graph(["example.org"])
         for person in range(1, PEOPLE + 1):
             large.add_person(Person(person, f"person{person}@example.org", None))
@@ -70,25 +70,24 @@ def run() -> None:
             follower = 1 + follow // each
             author = 1 + (follower * 7919 + follow % each * 104_729) % PEOPLE
             large.add_follow(Follow(follower, author, Mode.HOME, 1))
-        took_s = time.monotonic() - began
+        took_s = time.thread_time() - began
     print(f"\n100,000 people and 1,000,000 follows: {mib()} MiB, made in {took_s:.1f} s")
 
 
 def _measure(graph: Graph, name: str, post: Post) -> None:
     first, again = [], []
     for _ in range(RUNS):
-        began = time.perf_counter()
+        first.append(_ms(lambda: Audience(graph, post, OWN_LANE).allowed()))
         audience = Audience(graph, post, OWN_LANE)
         audience.allowed()
-        first.append((time.perf_counter() - began) * 1000)
         again.append(_ms(audience.allowed))
     print(f"| {name} | {median(first):.1f} | {median(again):.3f} |")
 
 
 def _ms(do: Callable[[], object]) -> float:
-    began = time.perf_counter()
+    began = time.thread_time()
     do()
-    return (time.perf_counter() - began) * 1000
+    return (time.thread_time() - began) * 1000
 
 
 @contextmanager

@@ -162,32 +162,31 @@ class Graph:
         named.difference_update(self._followers.get(author, ()))
         return tuple(sorted((*followers, *named)))
 
-    def simple(self, post: Post) -> tuple[set[int], set[int]] | None:
-        """Followers about whom nothing has to be asked, and those of them to whom a post comes.
+    def reach(self, post: Post) -> tuple[set[int], set[int]] | None:
+        """Followers to whom a post may come, and those of them about whom has to be asked.
 
-        None of them blocks the author or anybody whom the post names, none is blocked, and no wish
-        of theirs but the filter of replies has to do with it. None: there are none for this post.
-        It is what makes the audience of ten thousand a matter of sets; whoever is not among them is
-        asked about one by one, and so are those whom the post names.
+        It comes to nobody else but whom it names, and to all others of the first: none of them
+        blocks the author or anybody whom the post names, none is blocked, and no wish of theirs has
+        to do with it. None: it is not known, so everybody has to be asked about. It is what makes
+        the audience of ten thousand a matter of sets.
         """
         author, targets = post.author, post.targets
         if post.number < self._newest_since.get(author, 0):
             return None
         if self.barred(self._people[author].jid):
             return None
-        simple = self._followers.get(author, set()) - self._choosy
-        simple.difference_update(self._refuses.get(author, ()))
+        reached = self._followers.get(author, set())
+        if targets and targets[0] != author:
+            following = reached & self._followers.get(targets[0], set())
+            reached = reached & self._replies[Whose.ALL] | following - self._replies[Whose.NONE]
+        asked = reached & self._choosy
+        asked |= reached & self._refuses.get(author, set())
         for person in (author, *post.addressed):
-            simple.difference_update(self._wary.get(person, ()))
-            simple.difference_update(self._blocks.owners(self._people[person].jid))
+            asked |= reached & self._wary.get(person, set())
+            asked |= reached & self._blocks.owners(self._people[person].jid)
         for owner in (OPERATOR, author, *targets[:1]):
-            simple.difference_update(self._blocked(owner, author))
-        if not targets or targets[0] == author:
-            return simple, simple
-        replies = self._replies
-        whole = simple & replies[Whose.ALL]
-        following = simple & self._followers.get(targets[0], set())
-        return simple, whole | (following - replies[Whose.NONE])
+            asked |= reached & set(self._blocked(owner, author))
+        return reached, asked
 
     def _blocked(self, owner: int, author: int) -> Iterator[int]:
         """The followers of an author whom an owner may block, and maybe others."""

@@ -18,7 +18,6 @@ The numbers are those of docs/semantics.md.
 import re
 from dataclasses import dataclass, replace
 from enum import Enum
-from itertools import filterfalse
 from typing import Final
 
 from xmpprelay.core.blocks import OPERATOR
@@ -172,11 +171,6 @@ def _sent_as_posted(graph: Graph, post: Post, person: int) -> Decision:
     return _addressed(graph, post, person) or _followed(graph, post, person, Outlet.LIVE)
 
 
-def _authors(post: Post) -> tuple[int, ...]:
-    """Who has sent it, and of a boost who has written it."""
-    return (post.author,) if post.kind is not Kind.BOOST else (post.author, post.content.author)
-
-
 # --- 1. Who may see it at all ---------------------------------------------------------------------
 
 
@@ -188,7 +182,8 @@ def _hidden(graph: Graph, post: Post, person: int) -> Decision | None:
 
 
 def _out_of_reach(graph: Graph, post: Post, person: int) -> Decision | None:
-    shown, authors = post.content, _authors(post)
+    shown = post.content
+    authors = (post.author,) if shown is post else (post.author, shown.author)
     if person != shown.author:  # nor does who boosted it see it past a block
         if cut := _cut_off(graph, authors, shown, graph.person(person)):
             return cut
@@ -331,7 +326,7 @@ def _filtered(graph: Graph, post: Post, person: int, outlet: Outlet) -> Decision
     """S7 and S10: what he has chosen to see less of."""
     wishes, shown = graph.wishes(person), post.content
     if not wishes.plain:
-        for author in _authors(post):
+        for author in {post.author, shown.author}:
             mute = wishes.mute_of(author, post.created)
             if mute is not None and mute.scope is not Scope.BOOSTS:
                 return MUTED
@@ -407,11 +402,11 @@ class Audience:
 
     def _routed(self) -> tuple[int, ...]:
         graph, post = self._graph, self._post
-        found = graph.simple(post) if self._simple else None
+        found = graph.reach(post) if self._simple else None
         if found is None:
             return tuple(p for p in self.people if decide(graph, post, p).yes)
-        simple, fitting = found
-        asked = {*filterfalse(simple.__contains__, self.people), *post.addressed}
-        coming = fitting - asked
+        reached, doubtful = found
+        asked = doubtful.union(post.addressed)
+        coming = reached - asked
         coming.update(p for p in asked if decide(graph, post, p).yes)
         return tuple(filter(coming.__contains__, self.people))

@@ -1,8 +1,8 @@
 """The audience by sets is the audience by the table of rules, whatever people have chosen.
 
-`Graph.simple` leaves out everybody about whom a rule may have something to say. It is compared with
-asking `decide` about each, in worlds full of blocks, by people and by the operator, of people and
-of domains, and of all that can be muted, capped, collected and switched off.
+`Graph.reach` says about whom a rule may have something to say. It is compared with asking `decide`
+about each, in worlds full of blocks, by people and by the operator, of people and of domains, and
+of all that can be muted, capped, collected and switched off.
 """
 
 import os
@@ -110,10 +110,10 @@ def test_the_quick_way_gives_what_the_table_says(graph: Graph, post: Post) -> No
 @settings(max_examples=EXAMPLES * 2, deadline=None)
 @given(graphs(), posts())
 def test_nobody_is_simple_about_whom_a_rule_says_no(graph: Graph, post: Post) -> None:
-    found = graph.simple(post)
+    found = graph.reach(post)
     if found is None or post.surplus:
         return
-    simple, coming = found
-    assert coming <= simple
-    for who in simple - set(post.addressed) - {post.author}:
-        assert decide(graph, post, who).yes is (who in coming)
+    reached, asked = found
+    assert asked <= reached
+    for who in set(PEOPLE) - asked - set(post.addressed) - {post.author}:
+        assert decide(graph, post, who).yes is (who in reached)
