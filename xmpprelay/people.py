@@ -178,6 +178,18 @@ class People:
             self._newcomers.did_not_join(jid, self._monotonic())
             raise _later() from error
 
+    async def of_the_relay(self, jid: str, handle: str) -> Person:
+        """Somebody who is the relay itself, with a reserved handle. Raises TryLater."""
+        known = self._graph.by_jid(jid)
+        if known is not None and known.handle is not None:
+            return known
+        try:
+            person = await self._person(jid)
+            row = HandleRow(person.id, handle, skeleton(handle))
+            return await self._db.write(take_handle, row, committed=self._named)
+        except StoreError as error:
+            raise _later() from error
+
     def _named(self, person: Person) -> None:
         before = self._graph.by_jid(person.jid)
         if before is not None and before.handle is None:

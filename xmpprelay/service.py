@@ -38,6 +38,7 @@ from xmpprelay.core.recent import RECENT
 from xmpprelay.core.volume import Tier
 from xmpprelay.digests import Digests
 from xmpprelay.errors import StoreError
+from xmpprelay.inserting import Inserting
 from xmpprelay.journal import Journal
 from xmpprelay.keeping_out import KeepingOut
 from xmpprelay.less import Less
@@ -189,12 +190,32 @@ class Service:
             now=now,
             monotonic=monotonic,
         )
-        self.account.forget += [self.approval.forget, self.relay.likes.forget, self.clocks.forget]
+        self.inserting = Inserting(
+            config,
+            db,
+            self.graph,
+            self.people,
+            self.relay,
+            self.voice,
+            self.component.asks,
+            now=now,
+            monotonic=monotonic,
+        )
+        self.journal.queued = self.inserting.engine.queued
+        self.inserting.announcing.changed = self._home_looks_otherwise
+        self.voice.state = self.inserting.announcing.presence
+        self.account.forget += [
+            self.approval.forget,
+            self.relay.likes.forget,
+            self.clocks.forget,
+            self.inserting.forget,
+        ]
         self.intake = Intake(self.voice.is_stranger)
         self._doors()
         self.control = ControlServer(config.store.socket, self._handlers())
         self._running: asyncio.Task[None] | None = None
         self._ticking: asyncio.Task[None] | None = None
+        self._looking: asyncio.Task[None] | None = None  # a new presence is being shown
         self._minutes = 0
 
     def _seeing_less(self, monotonic: Callable[[], float]) -> None:
@@ -260,6 +281,8 @@ class Service:
             relay=self.relay,
             domain=self.config.xmpp.domain,
             now=self._now,
+            linking=self.inserting.linking,
+            inserting=self.inserting,
         )
         commands = Commands(rooms)
         every_day: dict[str, Any] = {"queue": self.intake.put, "wake": self._wake, "now": self._now}
@@ -292,6 +315,7 @@ class Service:
         contacts = {name: getattr(contact, name) for name in contact.__dataclass_fields__}
         name = f"xmpprelay on {self.config.xmpp.domain}"
         discovery = Discovery(questions, self.addresses, name, contacts)
+        discovery.status = self.inserting.form
         discovery.nodes = AdHoc(
             questions,
             rooms,
@@ -315,6 +339,11 @@ class Service:
 
     def _wake(self) -> None:
         self.outbox.wake()
+
+    def _home_looks_otherwise(self) -> None:
+        """Whoever is there sees the new presence of home@relay (S14)."""
+        people = [self.graph.person(person).jid for person in self.delivery.online()]
+        self._looking = asyncio.get_running_loop().create_task(self.voice.shows(people))
 
     def _sent(self, person: int, number: int) -> Post | None:
         return self.relay.sight.sent(person, number)
@@ -345,6 +374,7 @@ class Service:
         began = time.monotonic()
         await self.db.write(start, StartRow(self.graph.lane_of_jid))
         await self.db.read(self._read_all)
+        await self.inserting.open()
         log.info(
             "store.loaded",
             next_number=self.db.next_number,
@@ -369,6 +399,7 @@ class Service:
         self.keeping_out.load(load_blocks(conn), load_mutes(conn), settings)
         self.account.load(queries.load_handles(conn))
         self.less.load(conn)
+        self.inserting.load(conn)
         self.volume.load(conn)
 
     async def start(self) -> "asyncio.Task[None]":
@@ -381,6 +412,7 @@ class Service:
         self._running = loop.create_task(self.component.run())
         self._ticking = loop.create_task(self._tick())
         self.volume.start()
+        self.inserting.start()
         await self.control.start()
         return self._running
 
@@ -401,6 +433,7 @@ class Service:
         self.approval.tick()
         self.keeping_out.tick()
         self.account.tick()
+        self.inserting.tick()
         self.less.minute()
         self.volume.minute()
         self.digests.minute()
@@ -419,6 +452,7 @@ class Service:
             if task is not None:
                 task.cancel()
         await self.control.stop()
+        await self.inserting.close()
         await self.volume.close()
         await self.digests.close()
         await self.clocks.close()

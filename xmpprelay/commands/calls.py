@@ -12,6 +12,7 @@ from xmpprelay.commands.values import Handle, Jid, Value
 from xmpprelay.core.graph import Graph
 from xmpprelay.core.model import Draft, Person
 from xmpprelay.errors import BadCommand, UnknownHandle
+from xmpprelay.inserting import Inserting
 from xmpprelay.keeping_out import KeepingOut
 from xmpprelay.less import Less
 from xmpprelay.linking import Linking
@@ -40,6 +41,7 @@ class Rooms:
     domain: str  # the relay's own
     now: Callable[[], datetime]
     linking: Linking | None = None  # None: nobody can link an account here
+    inserting: Inserting | None = None  # None: nothing is inserted anywhere
 
     def who(self, value: Value) -> Person:
         """The author that an argument names; UnknownHandle if nobody of that name posts here."""

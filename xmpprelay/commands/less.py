@@ -9,7 +9,7 @@ from xmpprelay.commands.values import Group, Member, Rate, Value, show
 from xmpprelay.core.model import Person
 from xmpprelay.core.volume import LoadState
 from xmpprelay.core.wishes import EVERYTHING, Cap, Wishes, group_in, of_author, of_group
-from xmpprelay.errors import BadCommand, Refused, UnknownHandle
+from xmpprelay.errors import BadCommand, Refused, StoreError, TryLater, UnknownHandle
 
 HOUR: Final = timedelta(hours=1)
 DAY: Final = timedelta(days=1)
@@ -232,7 +232,15 @@ async def _status(rooms: Rooms, call: Call) -> str:
     wait = f"{volume.waiting:,} deliveries are waiting"
     if volume.waiting:
         wait += f", for about {max(1, round(volume.wait_s)):,} s"
-    return f"{_STATES[volume.state]}: {wait}.\nPrimary service: none configured."
+    lines = [f"{_STATES[volume.state]}: {wait}."]
+    if rooms.inserting is None or not rooms.inserting.places:
+        lines.append("Primary service: none configured.")
+    else:
+        try:
+            lines += await rooms.inserting.lines()
+        except StoreError as error:
+            raise TryLater("The relay cannot look that up at the moment. Try later.") from error
+    return "\n".join(lines)
 
 
 VERBS: Final[Mapping[str, Function]] = {

@@ -16,6 +16,7 @@ from xmpprelay.commands import (
     less,
     linking,
     reading,
+    service,
     settings,
     writing,
 )
@@ -119,6 +120,7 @@ _VERBS: Final[Mapping[str, Function]] = {
     **keeping_out.VERBS,
     **less.VERBS,
     **linking.VERBS,
+    **service.VERBS,
     **writing.VERBS,
 }
 

@@ -180,6 +180,10 @@ class Delivery:
         recipient = self._board.recipients.get(person)
         return Grant.NEVER if recipient is None else recipient.grant
 
+    def online(self) -> list[int]:
+        """Everybody of whom a resource is known that takes messages, ascending."""
+        return sorted(each.id for each in self._board.recipients.values() if each.online)
+
     def sees(self, person: int) -> bool:
         """Whether a person is known to be online and lets his presence be asked for."""
         recipient = self._board.recipients.get(person)

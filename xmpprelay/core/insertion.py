@@ -88,6 +88,8 @@ RETRY_LONGEST_S: Final = 300.0
 
 CANNOT_TELL: Final = "cannot_tell"
 RESENT: Final = "resent"
+DROPPED: Final = "dropped"
+EXPIRED: Final = "expired"
 
 OWN_FAULTS: Final = frozenset({"restart", "crash"})
 """Failures of the relay's own: what brings it down each time is parked without comparing."""
@@ -150,6 +152,7 @@ class Head:
     private: bool = False  # and he wants them there all the same
     newest: str | None = None  # remote id of what was inserted last, where it was never sent
     parent_since: datetime | None = None  # since when it has waited for its parent
+    expire: timedelta | None = None  # its author wants what has waited for longer to be dropped
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +208,9 @@ def _insert(head: Head, rules: Rules, now: datetime) -> Step:
         return End(State.CANCELLED, "deleted")
     if head.protected and not head.private:
         return End(State.CANCELLED, "protected")
-    if now - row.created > rules.max_age:
+    if head.expire is not None and now - row.created > head.expire and row.part < 2:
+        return End(State.CANCELLED, EXPIRED)
+    if now - row.created > rules.max_age and row.part < 2:
         return End(State.PARKED, "too_old")
     if head.before is not None:  # a second part hangs on the first
         if head.before.state is State.INSERTED:

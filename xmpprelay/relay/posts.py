@@ -43,7 +43,9 @@ class Relay:
     `home` is the address at which one writes in public; `first_time` says, once, that a person was
     never told of something; `mention` says something unasked to a bare JID. `live_per_hour`, which
     is set by whoever knows about volume, gives how many posts of an author an hour come by
-    themselves (S10.3).
+    themselves (S10.3). `account_of` gives the account in whose name a draft of an author is
+    inserted into the primary, `waits` what the answer to a post says of that; both are set by
+    whoever inserts.
     """
 
     def __init__(
@@ -70,6 +72,8 @@ class Relay:
         self._now = now
         self._taking = Taking(journal, limits, graph.follower_count, monotonic)
         self.live_per_hour: Callable[[int], int | None] = _all
+        self.account_of: Callable[[Draft, int], int | None] = _nobodys
+        self.waits: Callable[[Post, int], str] = _nothing_waits
         self.sight = Sight(db, graph, delivery)
         self.letters = Letters(
             graph, self.sight, self._taking, home=home, max_chars=limits.max_chars, now=now
@@ -130,6 +134,8 @@ class Relay:
         told = [] if self._graph.wishes(author.id).quiet else [self._counted(post)]
         if appended.duplicate:
             told = [f"ok #{short_id(post.number)}: it was posted already"] if told else []
+        elif told and row.account is not None and (waits := self.waits(post, row.account)):
+            told.append(waits)
         elif unknown is not None:
             told.append(
                 f"no @{unknown} here; sent as an ordinary post; `del` within 2 minutes undoes it"
@@ -165,6 +171,8 @@ class Relay:
             root=None if parent is None else parent.root or parent.number,
             relay_only=draft.relay_only,
             live_per_hour=self.live_per_hour(author.id),
+            attachments=draft.attachments,
+            account=self.account_of(draft, author.id),
         )
         return row, unknown
 
@@ -270,3 +278,11 @@ class Relay:
 
 def _all(_author: int) -> int | None:
     return None
+
+
+def _nobodys(_draft: Draft, _author: int) -> int | None:
+    return None
+
+
+def _nothing_waits(_post: Post, _account: int) -> str:
+    return ""

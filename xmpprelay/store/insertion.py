@@ -8,7 +8,7 @@ people's and the operator's own operations change it; what the change is, `core/
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import Connection, Select, and_, func, insert, or_, select, update
@@ -47,6 +47,9 @@ _ROW: Final = (
     insertion.c.detail,
 )
 """Columns of an `Insertion`, in the order of its fields."""
+
+EXPIRE: Final = "expire"
+"""The setting of an author who wants old posts dropped; its value is a number of seconds."""
 
 _IS_OPEN: Final = insertion.c.due.is_not(None)
 _ORDER: Final = (insertion.c.post, insertion.c.part, insertion.c.id)
@@ -267,6 +270,7 @@ def head_of(conn: Connection, account: int) -> Head | None:
         newest=newest_remote(conn, account) if row.first_sent is None else None,
         protected=_is_protected(conn, the_post.author),
         private=_wants_private(conn, the_post.author),
+        expire=_expire(conn, the_post.author),
     )
 
 
@@ -291,8 +295,17 @@ def _inserting(conn: Connection, number: int, part: int | None) -> Insertion | N
 
 
 def _is_protected(conn: Connection, author: int) -> bool:
-    asked = select(setting.c.value).where(setting.c.person == author, setting.c.name == PROTECT)
-    return conn.scalar(asked) == "on"
+    return _setting(conn, author, PROTECT) == "on"
+
+
+def _expire(conn: Connection, author: int) -> timedelta | None:
+    seconds = _setting(conn, author, EXPIRE)
+    return None if seconds is None else timedelta(seconds=int(seconds))
+
+
+def _setting(conn: Connection, author: int, name: str) -> str | None:
+    asked = select(setting.c.value).where(setting.c.person == author, setting.c.name == name)
+    return conn.scalar(asked)
 
 
 def _wants_private(conn: Connection, author: int) -> bool:
@@ -356,6 +369,13 @@ def oldest_open(conn: Connection, account: int) -> Waiting | None:
     )
     found = conn.execute(asked).first()
     return None if found is None else Waiting(account, 0, found.created, found.due)
+
+
+def oldest_waiting(conn: Connection) -> dict[int, datetime]:
+    """When the oldest open row of each account was made."""
+    asked = select(insertion.c.account, func.min(insertion.c.created).label("created"))
+    found = conn.execute(asked.where(_IS_OPEN).group_by(insertion.c.account))
+    return {row.account: row.created for row in found}
 
 
 def before_it(conn: Connection, number: int) -> int:
@@ -437,12 +457,14 @@ class ChooseRow:
 
 
 @operation(grows=False)
-def choose(tx: Transaction, rows: Sequence[ChooseRow]) -> list[tuple[Insertion, ...]]:
-    """Change rows as somebody wants it; gives those that were changed, as they are now."""
+def choose(
+    tx: Transaction, rows: Sequence[ChooseRow]
+) -> list[tuple[tuple[Insertion, Insertion], ...]]:
+    """Change rows as somebody wants it; gives those that were changed, as (before, after)."""
     return [_choose(tx, row) for row in rows]
 
 
-def _choose(tx: Transaction, row: ChooseRow) -> tuple[Insertion, ...]:
+def _choose(tx: Transaction, row: ChooseRow) -> tuple[tuple[Insertion, Insertion], ...]:
     asked = select(*_ROW).join_from(insertion, post, post.c.number == insertion.c.post)
     if row.number is not None:
         asked = asked.where(insertion.c.post == row.number)
@@ -455,7 +477,7 @@ def _choose(tx: Transaction, row: ChooseRow) -> tuple[Insertion, ...]:
         new = row.becomes(each, tx.now)
         if new is not None:
             _store(tx, new)
-            changed.append(new)
+            changed.append((each, new))
     return tuple(changed)
 
 

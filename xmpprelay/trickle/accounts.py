@@ -4,12 +4,11 @@ Four kinds: nobody's (there is no primary); each author's own, by his address, w
 knows no accounts; one of the operator's for all; or the one that each author has linked.
 """
 
-from collections.abc import Awaitable, Callable
 from enum import Enum
 from typing import Final, Protocol
 
 from xmpprelay.core.graph import Graph
-from xmpprelay.core.model import Kind, Person, Post
+from xmpprelay.core.model import Person, Post
 from xmpprelay.core.primary import EVERYBODY, Account, Status
 from xmpprelay.core.status import Naming
 from xmpprelay.core.text import message_id
@@ -25,13 +24,28 @@ class Sort(Enum):
     LINKED = "linked"  # what each author has linked
 
 
+class Linked(Protocol):
+    """What is known of a linked account, whether its login holds or not."""
+
+    @property
+    def site(self) -> str:
+        """At which instance it is."""
+
+    @property
+    def name(self) -> str:
+        """What it is called there."""
+
+
 class Links(Protocol):
     """The accounts that people have linked."""
 
     def account(self, person: int) -> Account | None:
-        """The account that somebody has linked; None: none."""
+        """The account that somebody has linked; None: none, or its login does not hold."""
 
-    async def refused(self, person: int, detail: str) -> None:
+    def linked(self, person: int) -> Linked | None:
+        """What somebody has linked; None: nothing."""
+
+    async def refused(self, account: Account) -> None:
         """Its credentials do not hold: note it, and tell its owner once."""
 
 
@@ -47,42 +61,40 @@ class Everybodys:
         domain: str,
         links: Links | None = None,
         token: str = "",
-        base_url: str = "",
-        refused: Callable[[str], Awaitable[None]],
     ) -> None:
-        """`token` is of the operator's one account, and `refused` told when it does not hold."""
+        """`token` is of the operator's one account."""
         self._graph = graph
         self._sort = sort
         self._epoch = epoch
         self._domain = domain
         self._links = links
         self._token = token
-        self._base_url = base_url.rstrip("/")
-        self._refused = refused
 
     def for_author(self, author: int) -> int | None:
         """The account in whose name an author's posts are inserted; None: in nobody's."""
         if self._sort is Sort.ONE:
             return EVERYBODY
-        if self._sort is Sort.AUTHORS:
-            return author
-        return None if self._links is None or self._links.account(author) is None else author
+        return author if self.there(author) else None
+
+    def there(self, account: int) -> bool:
+        """Whether there is such an account, even if its credentials do not hold."""
+        return self._sort is not Sort.LINKED or self._link(account) is not None
 
     def of(self, account: int) -> Account | None:
-        """What an account's requests need; None: there is no such account any more."""
+        """What an account's requests need; None: its credentials do not hold."""
         if self._sort is Sort.ONE:
             return Account(EVERYBODY, token=self._token)
         if self._sort is Sort.LINKED:
             return None if self._links is None else self._links.account(account)
-        person = self._graph.person(account)
-        return Account(account, name=person.jid)
+        return Account(account, name=self._graph.person(account).jid)
 
     def site_of(self, account: int) -> str:
-        """At which primary it is."""
-        if self._sort is not Sort.LINKED or self._links is None:
-            return ""
-        found = self._links.account(account)
+        """At which primary it is; empty: at the only one, or at none."""
+        found = self._link(account)
         return "" if found is None else found.site
+
+    def _link(self, person: int) -> Linked | None:
+        return None if self._links is None else self._links.linked(person)
 
     def draft(self, post: Post) -> Status:
         """A post as a status, but for its text and what the primary decides."""
@@ -103,10 +115,8 @@ class Everybodys:
         return f"{person.handle}@{self._domain}" if person.handle else person.jid
 
     def _accounts_of(self, post: Post) -> list[str]:
-        if self._links is None:
-            return []
-        found = (self._links.account(each) for each in post.addressed)
-        return [account.name for account in found if account is not None]
+        found = (self._link(each) for each in post.addressed)
+        return [link.name for link in found if link is not None]
 
     def naming(self, post: Post) -> Naming:
         """What people are called there, for the text of a post."""
@@ -120,8 +130,8 @@ class Everybodys:
             person = self._graph.by_jid(f"{name}@{domain}")
         if person is None:
             return None if domain is not None else ""
-        account = None if self._links is None else self._links.account(person.id)
-        return "" if account is None else account.name
+        link = self._link(person.id)
+        return "" if link is None else link.name
 
     def link(self, post: Post) -> str:
         """Where the whole of a post can be read."""
@@ -129,14 +139,7 @@ class Everybodys:
         name = message_id(post.number, self._epoch)
         return f"xmpp:{self._address(author)}?;node={MICROBLOG};item={name}"
 
-    async def refused(self, account: int, detail: str) -> None:
+    async def refused(self, account: Account) -> None:
         """Its credentials do not hold: its owner is told, once."""
-        if account == EVERYBODY or self._links is None:
-            await self._refused(detail)
-        else:
-            await self._links.refused(account, detail)
-
-
-def goes_there(post_kind: Kind, *, relay_only: bool, has_text: bool) -> bool:
-    """Whether an entry of the journal is ever inserted: posts are, and nothing else."""
-    return post_kind is Kind.POST and not relay_only and has_text
+        if self._links is not None:
+            await self._links.refused(account)

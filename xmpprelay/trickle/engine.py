@@ -50,7 +50,9 @@ from xmpprelay.errors import StoreError
 from xmpprelay.log import get_logger
 from xmpprelay.primary.base import Primary
 from xmpprelay.store.insertion import (
+    ChooseRow,
     ClaimRow,
+    choose,
     claim,
     claimed,
     load_waiting,
@@ -86,8 +88,11 @@ class Store(Protocol):
 class Accounts(Protocol):
     """In whose name posts are inserted."""
 
+    def there(self, account: int) -> bool:
+        """Whether there is such an account, even if its credentials do not hold."""
+
     def of(self, account: int) -> Account | None:
-        """What an account's requests need; None: there is no such account any more."""
+        """What an account's requests need; None: its credentials do not hold."""
 
     def site_of(self, account: int) -> str:
         """At which primary it is."""
@@ -101,7 +106,7 @@ class Accounts(Protocol):
     def link(self, post: Post) -> str:
         """Where the whole of a post can be read."""
 
-    async def refused(self, account: int, detail: str) -> None:
+    async def refused(self, account: Account) -> None:
         """Its credentials do not hold."""
 
 
@@ -115,6 +120,7 @@ class Place:
 
     site: Site
     driver: Primary
+    account: Account | None = None  # whose credentials a probe tries, besides
     wake: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -124,7 +130,6 @@ class _Turn:
 
     place: Place
     account: Account
-    linked: bool  # False: the account is not there any more
     began_s: float
     head: Head | None = None  # the oldest open row and what decides about it; None: there is none
     row: Insertion | None = None  # the row as it is on the disk
@@ -179,7 +184,9 @@ class Engine:
         latest = self._now() + max(self.rules.settle, self.rules.reply_wait)
         for each in await self._db.read(lambda conn: list(load_waiting(conn))):
             place = self._place_of(each.account)
-            if place is not None:
+            if place is None or not self._accounts.there(each.account):
+                await self._db.write(choose, ChooseRow(_unlinked, author=each.account))
+            else:
                 place.site.waiting[each.account] = each.rows
                 place.site.turns.put(each.account, each.born, min(each.due, latest))
 
@@ -188,6 +195,15 @@ class Engine:
         for row in rows:
             self._counts(row.account, row.opened - row.closed)
             self.look_at(row.account)
+
+    def chosen(self, changes: Sequence[tuple[Insertion, Insertion]]) -> None:
+        """Take up what somebody has changed in the queue, each row as (before, after)."""
+        for before, after in changes:
+            self._counts(after.account, (after.due is not None) - (before.due is not None))
+            if after.due is None:
+                self._wakes(after)
+        for account in {after.account for _, after in changes}:
+            self.look_at(account, anew=True)
 
     def look_at(self, account: int, *, anew: bool = False) -> None:
         """Let an account have its turn; `anew`: whatever it waits for, and was refused for."""
@@ -198,8 +214,27 @@ class Engine:
             return
         if anew or account not in place.site.turns:
             now = self._now()
-            place.site.turns.put(account, now, now)
+            self._put(place, account, now, now)
+
+    @staticmethod
+    def _put(place: Place, account: int, born: datetime, due: datetime) -> None:
+        place.site.turns.put(account, born, due)
         place.wake.set()
+
+    async def relinked(self, account: int) -> None:
+        """An account was linked, linked elsewhere, or is not there any more. Raises StoreError.
+
+        What waits of one that is gone is not inserted (S14).
+        """
+        rows = 0
+        for place in self.places.values():
+            rows += place.site.waiting.pop(account, 0)
+            place.site.turns.drop(account)
+        if self._accounts.there(account):
+            self._counts(account, rows)
+            self.look_at(account, anew=True)
+        elif rows:
+            await self._db.write(choose, ChooseRow(_unlinked, author=account))
 
     def look_at_barred(self) -> None:
         """Try those accounts again whose credentials did not hold."""
@@ -254,6 +289,9 @@ class Engine:
             if account is None:
                 rest_s = site.turns.wait_s(self._now())
                 return min(probe_s, math.inf if rest_s is None else max(rest_s, SHORTEST_REST_S))
+            if self._accounts.of(account) is None:
+                self._barred.add(account)
+                continue
             pace_s = site.account_wait_s(account, now_s)
             if pace_s > 0:
                 self._put_off(site, account, pace_s)
@@ -280,9 +318,7 @@ class Engine:
     # One turn
 
     async def _turn(self, place: Place, account: int) -> None:
-        known = self._accounts.of(account)
-        linked = known is not None
-        turn = _Turn(place, known or Account(account), linked, self._monotonic())
+        turn = _Turn(place, self._accounts.of(account) or Account(account), self._monotonic())
         try:
             stored = await self._db.write(claim, ClaimRow(account, partial(self._decide, turn)))
             turn.row = stored or turn.row
@@ -297,8 +333,8 @@ class Engine:
         finally:
             place.site.ends()
             self._busy.discard(account)
-            place.wake.set()
         await self._next(turn)
+        place.wake.set()
         await self.changed(place)
 
     def _decide(self, turn: _Turn, head: Head) -> tuple[Insertion, Sequence[Insertion]] | None:
@@ -321,11 +357,7 @@ class Engine:
         caps = turn.place.site.caps
         if caps is None:
             raise ValueError("nothing is sent before it is known what the primary can do")
-        turn.step = step = (
-            next_step(head, caps, self.rules, now)
-            if turn.linked
-            else End(State.CANCELLED, "unlinked")
-        )
+        turn.step = step = next_step(head, caps, self.rules, now)
         match step:
             case End(state, reason):
                 return ended(head.row, state, reason, now), ()
@@ -415,7 +447,7 @@ class Engine:
         site.answered(row.account, result, self._monotonic())
         if result.outcome is Outcome.AUTH and result.scope is not Scope.DRIVER:
             self._barred.add(row.account)
-            await self._accounts.refused(row.account, result.detail)
+            await self._accounts.refused(turn.account)
         await self._settle(turn, sent(row, result, self.rules, now, others_fine=others_fine))
 
     async def _look(self, turn: _Turn, row: Insertion) -> None:
@@ -473,16 +505,16 @@ class Engine:
         """What follows from a row that was stored."""
         if before.due is not None and row.due is None:
             self._counts(row.account, -1)
-        if row.due is None or row.state is State.HELD:
-            for account in self._waits_for.pop(row.post, ()):
-                place = self._place_of(account)
-                if place is not None and account not in self._busy:
-                    now = self._now()
-                    place.site.turns.put(account, now, now)
-                    place.wake.set()
+        if row.due is None:
+            self._wakes(row)
         news = row.state is not before.state or row.reason != before.reason
         if turn.head is not None and news and row.state in _TOLD:
             self.stopped(row, turn.head.post)
+
+    def _wakes(self, row: Insertion) -> None:
+        """Those whose oldest post answers this one need not wait any more."""
+        for account in self._waits_for.pop(row.post, ()):
+            self.look_at(account, anew=True)
 
     async def _until_stored(self, step: Callable[[], Awaitable[T]]) -> T:
         """What a step of the store gives; it is tried until the store can do it."""
@@ -495,19 +527,23 @@ class Engine:
 
     async def _next(self, turn: _Turn) -> None:
         """When it is this account's turn again."""
-        account, site = turn.account.id, turn.place.site
+        account, place = turn.account.id, turn.place
         if account in self._barred:
             return
         if isinstance(turn.step, Wait):
             born = self._now() if turn.row is None else turn.row.created
             if account not in self._busy:
-                site.turns.put(account, born, turn.step.until)
+                self._put(place, account, born, turn.step.until)
             return
         oldest = await self._until_stored(
             lambda: self._db.read(lambda conn: oldest_open(conn, account))
         )
         if oldest is not None and account not in self._busy:
-            site.turns.put(account, oldest.born, oldest.due)
+            self._put(place, account, oldest.born, oldest.due)
+
+
+def _unlinked(row: Insertion, now: datetime) -> Insertion | None:
+    return ended(row, State.CANCELLED, "unlinked", now)
 
 
 _UPLOADED: Final = frozenset({Outcome.INSERTED, Outcome.DUPLICATE})

@@ -88,7 +88,7 @@ class Standby:
         """Ask a primary that is away how it is."""
         site, before = place.site, place.site.caps
         try:
-            found = await place.driver.probe()
+            found = await place.driver.probe(place.account)
         except Exception:  # a driver's fault must not end the probing
             log.exception("primary.probe_failed", site=site.name)
             found = Probe(Reach.DOWN, reason="crash", detail="The driver has failed; see the log.")
@@ -134,7 +134,7 @@ class Standby:
     async def probe_now(self, name: str) -> tuple[Probe, Situation]:
         """Ask a primary at once, away or not, and tell what it said."""
         place = self._places[name]
-        found = await place.driver.probe()
+        found = await place.driver.probe(place.account)
         if place.site.health.probe_at is not None:
             place.site.probed(found, self._monotonic())
             await self.changed(place)

@@ -31,6 +31,7 @@ from slixmpp.xmlstream import ElementBase
 from xmpprelay.core.pacing import Backoff
 from xmpprelay.errors import RelayError, StreamError
 from xmpprelay.log import get_logger
+from xmpprelay.primary.pubsub import NotSent
 from xmpprelay.xmpp.stanzas import (
     COMPONENT,
     MAX_DEPTH,
@@ -413,6 +414,14 @@ class Component(ComponentXMPP):
         future.add_done_callback(over)
         self.send(iq)
         return future
+
+    async def asks(self, to: str, kind: str, payload: Element) -> Element:
+        """Ask from our own domain, for a driver; see `primary.pubsub.Ask`."""
+        if not self.up:
+            raise NotSent
+        iq = Element(tag("iq"), {"from": self.domain, "to": to, "type": kind})
+        iq.append(payload)
+        return await self.ask(iq)
 
     def ping(self, to: str, within_s: float | None = None) -> "asyncio.Future[Element]":
         """Ping a domain behind all that was sent before (XEP-0199); see `ask`."""

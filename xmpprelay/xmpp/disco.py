@@ -27,6 +27,7 @@ DISCO_ITEMS: Final = "http://jabber.org/protocol/disco#items"
 CONTACTS: Final = "http://jabber.org/network/serverinfo"
 COMMANDS: Final = "http://jabber.org/protocol/commands"
 DATA: Final = "jabber:x:data"
+STATUS_FORM: Final = "urn:xmpprelay:status"
 RELAY_FEATURE: Final = "urn:xmpprelay:0"
 """By this one relay knows another (S12.3)."""
 
@@ -144,6 +145,7 @@ class Discovery:
         self._name = name
         self._contacts = contacts
         self.nodes: Nodes | None = None
+        self.status: Callable[[], Mapping[str, str]] = dict  # how the primary is (S14)
         questions.answer("get", tag("query", DISCO_INFO), self._info)
         questions.answer("get", tag("query", DISCO_ITEMS), self._items)
         questions.answer("get", tag("query", VERSION), self._version)
@@ -169,6 +171,8 @@ class Discovery:
         xml: Element = info.xml
         if target.jid == self._addresses.domain and any(self._contacts.values()):
             xml.append(self._contact_form())
+        if not isinstance(target, Author) and (status := self.status()):
+            xml.append(_status_form(status))
         return xml
 
     def _contact_form(self) -> Element:
@@ -225,6 +229,17 @@ class Discovery:
         version["version"] = __version__
         xml: Element = version.xml
         return xml
+
+
+def _status_form(values: Mapping[str, str]) -> Element:
+    """How the primary is (XEP-0128)."""
+    form = Form()
+    form["type"] = "result"
+    form.add_field(var="FORM_TYPE", ftype="hidden", value=STATUS_FORM)
+    for name, value in values.items():
+        form.add_field(var=name, ftype="text-single", value=value)
+    xml: Element = form.xml
+    return xml
 
 
 __all__ = [

@@ -11,7 +11,7 @@ from xml.etree.ElementTree import Element
 
 from xmpprelay.core.model import Draft
 from xmpprelay.core.text import language_tag
-from xmpprelay.xmpp.stanzas import ORIGIN, XML, body_of, tag
+from xmpprelay.xmpp.stanzas import HINTS, ORIGIN, XML, body_of, tag
 
 REPLY: Final = "urn:xmpp:reply:0"
 FALLBACK: Final = "urn:xmpp:fallback:0"
@@ -19,12 +19,19 @@ CORRECT: Final = "urn:xmpp:message-correct:0"
 RETRACT: Final = "urn:xmpp:message-retract:1"
 REACTIONS: Final = "urn:xmpp:reactions:0"
 
+OOB: Final = "jabber:x:oob"
+
 UNDERSTOOD: Final = frozenset({REPLY, FALLBACK, CORRECT, RETRACT, REACTIONS})
 """The features that the relay announces for these."""
 
 _OLD_RETRACT: Final = "urn:xmpp:message-retract:0"
 _FASTEN: Final = "urn:xmpp:fasten:0"
 _FALLBACKS: Final = (FALLBACK, "urn:xmpp:feature-fallback:0")
+
+_NOT_KEPT: Final = ("no-store", "no-permanent-store")
+"""What its author wants nobody to keep goes live, and never into the primary."""
+
+_MAX_ATTACHMENTS: Final = 4
 
 _MAX_ID_CHARS: Final = 200
 """Longer ids of a client are not used to recognise anything; all real ones are far shorter."""
@@ -109,7 +116,16 @@ def draft_of(message: Element, sender: str, text: str) -> Draft:
         origin=None if origin is None else usable_id(origin.get("id")),
         stanza_id=usable_id(message.get("id")),
         replies_to=reply_of(message),
+        relay_only=any(message.find(tag(hint, HINTS)) is not None for hint in _NOT_KEPT),
+        attachments=_attachments(message, text),
     )
+
+
+def _attachments(message: Element, text: str) -> tuple[str, ...]:
+    """The addresses of what comes with it (XEP-0066), as far as they stand in the text too."""
+    found = [each.findtext(tag("url", OOB)) for each in message.findall(tag("x", OOB))]
+    shown = [url for url in found if url and url.startswith("https://") and url in text]
+    return tuple(dict.fromkeys(shown))[:_MAX_ATTACHMENTS]
 
 
 def usable_id(text: str | None) -> str | None:

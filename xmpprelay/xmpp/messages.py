@@ -212,6 +212,7 @@ class Messages:
             case Ask(sentence):
                 return sentence
             case Text(text, forced, relay_only):
+                relay_only = relay_only or draft.relay_only
                 draft = replace(draft, text=text, forced=forced, relay_only=relay_only)
                 return await self._post(target, draft)
 

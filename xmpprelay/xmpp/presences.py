@@ -157,7 +157,7 @@ class Presences:
         """
         target = self._addresses.of(to)
         if isinstance(target, Home):
-            self._voice.answer(stanza, presence(to, sender))
+            self._voice.answer(stanza, self._voice.here(to, sender))
         elif isinstance(target, Author) and self._follows(sender, target.person):
             self._keeping_out.asks_again(sender, target.person)
             if self._graph.hides(sender, target.person.id):

@@ -36,6 +36,10 @@ MENTIONS_WAITING: Final = 1000
 """Notices that wait for their ten seconds to be over; more are not said."""
 
 
+PORTION: Final = 100
+"""Presences that are sent in one turn of the loop."""
+
+
 class Voice:
     """Says things to people. Nothing it says is asked again or kept: it is lost with the stream.
 
@@ -57,6 +61,8 @@ class Voice:
         self._waiting = 0  # notices that are yet to be said
         self.summed_up: Callable[[int, Mapping[int, int]], bool] = lambda _person, _counts: False
         # Says otherwise what a return has left, to whoever wants it so; whether it does.
+        self.state: Callable[[], tuple[str | None, str | None]] = lambda: (None, None)
+        # The <show/> and <status/> of home@relay (S14).
 
     # Who is spoken to
 
@@ -147,9 +153,9 @@ class Voice:
         """Say something that nobody asked for, as soon as the ten seconds since the last are over.
 
         It can be answered by a button (XEP-0439): (what it sends, what stands on it). A stranger is
-        told nothing.
+        told nothing, and neither is an account of the relay's own.
         """
-        if self.is_stranger(jid):
+        if self.is_stranger(jid) or jid.rpartition("@")[2] == self._addresses.domain:
             return
         wait_s = self._courtesy.says_unasked(jid, self._now_s())
         if not wait_s:
@@ -192,7 +198,23 @@ class Voice:
 
     def subscribed(self, cause: Element, follower: str, address: str) -> None:
         """Tell a follower's server that he may see an address, which is there (RFC 6121 §3.1.5)."""
-        self.answer(cause, presence(address, follower, "subscribed"), presence(address, follower))
+        self.answer(cause, presence(address, follower, "subscribed"), self.here(address, follower))
+
+    def here(self, address: str, follower: str) -> Element:
+        """The presence of an address of ours; that of home@relay tells of the primary (S14)."""
+        show, status = self.state() if address == self._addresses.home else (None, None)
+        here = presence(address, follower)
+        for name, text in (("show", show), ("status", status)):
+            if text is not None:
+                SubElement(here, tag(name)).text = text
+        return here
+
+    async def shows(self, people: Sequence[str]) -> None:
+        """Let people see the presence of home@relay as it is now; a portion at a time."""
+        for number, jid in enumerate(people):
+            if number % PORTION == 0:
+                await asyncio.sleep(0)
+            self._component.send(self.here(self._addresses.home, jid))
 
     def not_subscribed(self, cause: Element, follower: str, address: str) -> None:
         """Tell a server that its roster is out of date (RFC 6121 §4.3.2)."""

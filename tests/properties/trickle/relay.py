@@ -95,6 +95,9 @@ class People:
         self.accounts = accounts
         self.refused_accounts: list[int] = []
 
+    def there(self, account: int) -> bool:
+        return account in self.accounts
+
     def of(self, account: int) -> Account | None:
         return self.accounts.get(account)
 
@@ -113,9 +116,8 @@ class People:
     def link(self, post: Post) -> str:
         return f"https://relay.test/{post.number}"
 
-    async def refused(self, account: int, detail: str) -> None:
-        del detail
-        self.refused_accounts.append(account)
+    async def refused(self, account: Account) -> None:
+        self.refused_accounts.append(account.id)
 
 
 class Relay:

@@ -1,0 +1,318 @@
+"""Everything about the primary service, built of the configuration and held together.
+
+Nothing here decides anything: the trickle inserts, linking says whose account is whose, and what
+people are told is said by the relay's voice. Without a primary there is none of it, and everything
+else is as it is with one.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime, timedelta
+from pathlib import Path
+from random import Random
+from typing import Any, Final, Protocol
+
+from sqlalchemy import Connection
+
+from xmpprelay.config import Config
+from xmpprelay.core.graph import Graph
+from xmpprelay.core.insertion import Rules
+from xmpprelay.core.model import Draft, Post
+from xmpprelay.core.primary import Visibility
+from xmpprelay.core.site import Site
+from xmpprelay.core.status import fits
+from xmpprelay.errors import XmppRelayError
+from xmpprelay.linking import Linking
+from xmpprelay.log import get_logger
+from xmpprelay.people import People, Wire
+from xmpprelay.primary.base import Primary
+from xmpprelay.primary.http import Http
+from xmpprelay.primary.mastodon.driver import Mastodon
+from xmpprelay.primary.pubsub import Ask, PubsubPrimary
+from xmpprelay.primary.sql import SqlPrimary
+from xmpprelay.primary.webhook import WebhookPrimary
+from xmpprelay.relay import Relay
+from xmpprelay.secretbox import SecretBox
+from xmpprelay.store.database import Database
+from xmpprelay.store.insertion import oldest_waiting
+from xmpprelay.store.links import load_clients, load_links
+from xmpprelay.trickle.accounts import Everybodys, Sort
+from xmpprelay.trickle.announcing import Announcing, line_of
+from xmpprelay.trickle.engine import Engine, Place
+from xmpprelay.trickle.fetching import Fetching
+from xmpprelay.trickle.standby import Situation, Standby
+from xmpprelay.trickle.wishes import Wishes
+
+log = get_logger("primary")
+
+STATUS: Final = "status"
+"""The handle of the account that announces how the primary is; it can be followed."""
+
+BARRED_AGAIN_MINUTES: Final = 60
+"""So often those accounts are tried again whose credentials did not hold."""
+
+
+class Teller(Wire, Protocol):
+    """Who says things to people; see `xmpp/voice.py`."""
+
+    def tell(self, jid: str, text: str) -> None:
+        """Say something, without any limit."""
+
+
+class Inserting:
+    """The primary of one relay. `ask` is how a pubsub service is asked."""
+
+    def __init__(
+        self,
+        config: Config,
+        db: Database,
+        graph: Graph,
+        people: People,
+        relay: Relay,
+        voice: Teller,
+        ask: Ask,
+        *,
+        now: Callable[[], datetime],
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._config = config
+        self._db = db
+        self._people = people
+        self._relay = relay
+        self._voice = voice
+        self._now = now
+        self._domain = config.xmpp.domain
+        self._login_http: Http | None = None
+        primary = config.primary
+        self.linking = self._linking(graph, monotonic) if primary.instances else None
+        token = primary.token.reveal()
+        self.accounts = Everybodys(
+            graph,
+            Sort.LINKED if self.linking else Sort.ONE if token else Sort.AUTHORS,
+            epoch=db.epoch,
+            domain=self._domain,
+            links=self.linking,
+            token=token,
+        )
+        self.places: Mapping[str, Place] = {
+            name: Place(
+                Site(name, primary.per_second or None, Random().random, monotonic()),
+                driver,
+                self.accounts.of(0) if token else None,
+            )
+            for name, driver in self._drivers(ask).items()
+        }
+        self.fetching = Fetching()
+        self.engine = Engine(
+            db,
+            self.places,
+            self.accounts,
+            _rules(config),
+            now=now,
+            monotonic=monotonic,
+            fetch=self.fetching.fetch,
+        )
+        self.standby = Standby(db, self.places, now=now, monotonic=monotonic)
+        self.engine.probe, self.engine.changed = self.standby.probe, self.standby.changed
+        self.announcing = Announcing(self.standby.situations, self._say, now, monotonic)
+        self.standby.announce = self.announcing.announce
+        self.wishes = Wishes(db, graph, self.engine, voice.mention, now=now, monotonic=monotonic)
+        self._running: list[asyncio.Task[None]] = []
+        self._saying: set[asyncio.Task[None]] = set()
+        self._minutes = 0
+        if self.places:
+            relay.account_of = self._account_of
+            relay.waits = self._waits
+        if self.linking is not None:
+            self.linking.changed.append(self._link_changed)
+
+    def _linking(self, graph: Graph, monotonic: Callable[[], float]) -> Linking:
+        primary = self._config.primary
+        self._login_http = self._http(primary.instances)
+        return Linking(
+            self._db,
+            graph,
+            self._voice,
+            SecretBox.open(self._config.store.key_path),
+            self._login_http,
+            sites=primary.instances,
+            monotonic=monotonic,
+        )
+
+    def _http(self, sites: Sequence[str]) -> Http:
+        ca_file = self._config.primary.ca_file
+        return Http(sites, ca_file=Path(ca_file) if ca_file else None)
+
+    def _drivers(self, ask: Ask) -> dict[str, Primary]:
+        """What speaks to each primary, by its name: an instance's address, or nothing."""
+        primary = self._config.primary
+        match primary.driver:
+            case "sql":
+                return {"": SqlPrimary(primary.url, primary.table)}
+            case "pubsub":
+                return {"": PubsubPrimary(ask, primary.service, primary.node)}
+            case "webhook":
+                ca_file = Path(primary.ca_file) if primary.ca_file else None
+                secret = primary.secret.reveal()
+                return {"": WebhookPrimary(primary.url, secret, ca_file=ca_file)}
+            case "mastodon" if primary.instances:
+                return {site: Mastodon(self._http([site]), [site]) for site in primary.instances}
+            case "mastodon":
+                return {"": Mastodon(self._http([primary.url]), [primary.url])}
+        return {}
+
+    # What the relay asks when something is posted
+
+    def _account_of(self, draft: Draft, author: int) -> int | None:
+        return None if draft.relay_only else self.accounts.for_author(author)
+
+    def _waits(self, post: Post, account: int) -> str:
+        """What the answer to a post says of its insertion (S14)."""
+        site = self.accounts.site_of(account)
+        place = self.places.get(site)
+        if place is None:
+            return ""
+        notes = [self.announcing.note(site, max(0, place.site.total - 1))]
+        caps, long = place.site.caps, self._config.primary.long
+        if caps is not None and not fits(post.text, caps):
+            ends = {"refuse": "it is not inserted there", "split": "it becomes several there"}
+            notes.append(
+                f"longer than the {caps.max_chars} characters of the primary: "
+                f"{ends.get(long, 'it is cut there')}"
+            )
+        return "; ".join(note for note in notes if note)
+
+    def _link_changed(self, person: int) -> None:
+        self._in_background(self.engine.relinked(person))
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(self._guarded(work))
+        self._saying.add(task)
+        task.add_done_callback(self._saying.discard)
+
+    @staticmethod
+    async def _guarded(work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except XmppRelayError as error:  # the next start makes up for it
+            log.warning("primary.not_done", error=error.sentence)
+
+    # What is told by itself
+
+    def _say(self, text: str, detail: str) -> None:
+        """By status@relay to all who follow it, and to the operator's admins with the detail."""
+        for admin in self._config.xmpp.admins:
+            self._voice.tell(admin, f"{text} ({detail})" if detail else text)
+        self._in_background(self._post(text))
+
+    async def _post(self, text: str) -> None:
+        draft = Draft(self._status_jid, text, "en", None, None, relay_only=True, forced=True)
+        await self._relay.accept(draft)
+
+    @property
+    def _status_jid(self) -> str:
+        return f"{STATUS}@{self._domain}"
+
+    # What is asked
+
+    async def situations(self) -> Sequence[Situation]:
+        """How each primary is, with its oldest post. Raises StoreError."""
+        oldest = await self._db.read(oldest_waiting)
+        found = []
+        for place in self.places.values():
+            of_this = [at for account, at in oldest.items() if self._is_at(account, place)]
+            found.append(self.standby.situation(place.site, min(of_this, default=None)))
+        return found
+
+    def _is_at(self, account: int, place: Place) -> bool:
+        return self.accounts.site_of(account) == place.site.name
+
+    async def lines(self) -> list[str]:
+        """The same, a line for people each. Raises StoreError."""
+        return [line_of(each, self._now()) for each in await self.situations()]
+
+    def form(self) -> Mapping[str, str]:
+        """The same as fields of a form (XEP-0128); empty: there is no primary."""
+        if not self.places:
+            return {}
+        situations = self.standby.situations()
+        away = [each.since for each in situations if each.since is not None]
+        values = {
+            "primary": "standby" if away else "online",
+            "waiting": str(sum(each.waiting for each in situations)),
+        }
+        if away:
+            values["since"] = f"{min(away):%Y-%m-%dT%H:%M:%SZ}"
+        return values
+
+    # Its life
+
+    def load(self, conn: Connection) -> None:
+        """Take up what is stored of linked accounts."""
+        if self.linking is not None:
+            self.linking.load(load_links(conn), load_clients(conn))
+
+    async def open(self) -> None:
+        """Take up the queue, and what was under way. Raises StoreError."""
+        if not self.places:
+            return
+        if self.linking is not None:
+            await self.linking.seal_anew()
+        await self._people.of_the_relay(self._status_jid, STATUS)
+        await self.standby.load()
+        await self.engine.load()
+
+    def start(self) -> None:
+        """Begin to insert."""
+        loop = asyncio.get_running_loop()
+        self._running = [
+            loop.create_task(self.engine.run(place), name=f"trickle {place.site.name}")
+            for place in self.places.values()
+        ]
+
+    def tick(self) -> None:
+        """A minute has passed."""
+        self._minutes += 1
+        self.wishes.tick()
+        self.announcing.tick()
+        if self.linking is not None:
+            self.linking.tick()
+        if self._minutes % BARRED_AGAIN_MINUTES == 0:
+            self.engine.look_at_barred()
+
+    def forget(self, person: int) -> None:
+        """Somebody has left."""
+        self.wishes.forget(person)
+        if self.linking is not None:
+            self.linking.forget(person)
+
+    async def close(self) -> None:
+        """End; what is under way is looked for at the next start."""
+        for task in (*self._running, *self._saying):
+            task.cancel()
+        for task in (*self._running, *self._saying):
+            with suppress(asyncio.CancelledError):
+                await task
+        await self.engine.close()
+        if self.linking is not None:
+            await self.linking.close()
+        await self.fetching.aclose()
+        for place in self.places.values():
+            await place.driver.aclose()
+        if self._login_http is not None:
+            await self._login_http.aclose()
+
+
+def _rules(config: Config) -> Rules:
+    primary = config.primary
+    return Rules(
+        settle=timedelta(seconds=primary.settle_s),
+        max_age=primary.max_age,
+        reply_wait=primary.reply_wait,
+        visibility=Visibility(primary.visibility),
+        long=primary.long,
+        unsure=primary.unsure,
+        refused_parent=primary.refused_parent,
+        time=primary.time,
+    )
