@@ -290,6 +290,11 @@ class StatusSuite(UnclearSuite):
         assert [each.language for each in await bench.stored()] == [""]
         again = await bench.primary.insert(bench.account, new, "key")
         assert (again.remote_id == result.remote_id) == (bench.caps.dedupe is Dedupe.WINDOW)
+        assert result.remote_id
+        edited = replace(new, text="Qapla'")
+        result = await bench.primary.edit(bench.account, result.remote_id, edited, "edit")
+        assert result.outcome is Outcome.INSERTED
+        assert (await texts(bench))[0] == "Qapla'"
 
     async def test_a_refusal_with_a_language_is_tried_once_without(
         self, bench: StatusBench

@@ -13,7 +13,7 @@ deciding when its sleep ends; a task that is cancelled in the first half has don
 second it has. `moment(where, op)` is called, where given, with "leaves" just before the first byte
 of a request, and with "arrived" when the world has done it: raise there to kill the relay.
 A `Reply` becomes a `Result` as the Mastodon driver would have it: tests/contract/ holds both to it.
-It makes the same requests, but for the three of a probe, which are one.
+It makes the same requests.
 """
 
 import unicodedata
@@ -88,9 +88,10 @@ class Twin:
         world = self._first if account is None else self._worlds[account.site]
         caps = caps_of(world.profile)
         if account is None or world.site not in self._known:
-            answer = await self._ask(world, Call(Op.INSTANCE, ""))
-            if isinstance(answer, Result) or not answer.good or answer.html:
-                return self._down(world, answer)
+            for _ in range(3 if world.profile.instance_v2 else 4):
+                answer = await self._ask(world, Call(Op.INSTANCE, account.token if account else ""))
+                if isinstance(answer, Result) or not answer.good or answer.html:
+                    return self._down(world, answer)
             self._known.add(world.site)
         if account is not None:
             answer = await self._ask(world, Call(Op.VERIFY, account.token))
@@ -113,10 +114,7 @@ class Twin:
             media=status.media,
             backdated=status.published.timestamp() if status.backdate else None,
         )
-        result = await self._write(account, call)
-        if call.language and (result.outcome, result.reason) == (Outcome.REJECTED, "http_400"):
-            return await self._write(account, replace(call, language="", key=f"{key}-bare"))
-        return result
+        return await self._worded(account, call)
 
     async def edit(self, account: Account, remote_id: str, status: Status, key: str) -> Result:
         if status.visibility not in self._worlds[account.site].profile.edits:
@@ -130,13 +128,12 @@ class Twin:
             media=status.media,
             remote_id=remote_id,
         )
-        return await self._write(account, call)
+        return await self._worded(account, call)
 
     async def delete(self, account: Account, remote_id: str) -> Result:
         result = await self._write(account, Call(Op.DELETE, account.token, remote_id=remote_id))
-        if result.reason in ("http_404", "no_id"):
-            return Result(Outcome.INSERTED, remote_id)
-        return result
+        done = result.outcome is Outcome.INSERTED or result.reason in ("http_404", "no_id")
+        return Result(Outcome.INSERTED, remote_id) if done else result
 
     async def upload(self, account: Account, file: File) -> Result:
         return await self._write(account, Call(Op.UPLOAD, account.token))
@@ -164,6 +161,13 @@ class Twin:
         self._worlds.clear()
 
     # Requests
+
+    async def _worded(self, account: Account, call: Call) -> Result:
+        """What is refused with its language is tried once without it."""
+        result = await self._write(account, call)
+        if call.language and (result.outcome, result.reason) == (Outcome.REJECTED, "http_400"):
+            return await self._write(account, replace(call, language="", key=f"{call.key}-"))
+        return result
 
     async def _write(self, account: Account, call: Call) -> Result:
         world = self._worlds[account.site]

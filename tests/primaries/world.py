@@ -366,6 +366,8 @@ class World:
     def _edit(self, stored: Stored, call: Call) -> Reply:
         if len(call.text) > self.profile.max_chars or not call.text:
             return Reply(422)
+        if call.language and self.profile.bad_language and call.language not in LANGUAGES:
+            return Reply(self.profile.bad_language)
         stored.text, stored.sent = self.mangle(call.text), call.text
         stored.edits += 1
         if stored.visibility not in self.profile.edits:
