@@ -46,6 +46,7 @@ from xmpprelay.log import get_logger
 from xmpprelay.people import People
 from xmpprelay.reading import Reading
 from xmpprelay.relay import PostLimits, Relay
+from xmpprelay.reporting import Reporting
 from xmpprelay.store import queries
 from xmpprelay.store.database import Database
 from xmpprelay.store.keeping_out import COMMAND_LINE, load_blocks, load_mutes
@@ -279,6 +280,13 @@ class Service:
             less=self.less,
             volume=self.volume,
             relay=self.relay,
+            reporting=Reporting(
+                self.db,
+                self.graph,
+                self.voice.tell,
+                self.config.xmpp.admins,
+                self._monotonic,
+            ),
             domain=self.config.xmpp.domain,
             now=self._now,
             linking=self.inserting.linking,

@@ -19,6 +19,7 @@ from xmpprelay.linking import Linking
 from xmpprelay.people import People
 from xmpprelay.reading import Reading
 from xmpprelay.relay import Relay
+from xmpprelay.reporting import Reporting
 from xmpprelay.volume import Volume
 
 _NAMES_AT_MOST: Final = 50
@@ -36,6 +37,7 @@ class Rooms:
     keeping_out: KeepingOut
     approval: Approval
     relay: Relay
+    reporting: Reporting
     less: Less
     volume: Volume
     domain: str  # the relay's own

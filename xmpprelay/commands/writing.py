@@ -103,7 +103,18 @@ async def _meant(rooms: Rooms, call: Call, person: Person) -> int:
     return last.number
 
 
+async def _report(rooms: Rooms, call: Call) -> str:
+    """`report #ID [TEXT]`: shows a post to the operator."""
+    reporter = rooms.graph.by_jid(call.sender)
+    if reporter is None:
+        raise NotRegistered("You are not known here yet: `follow NAME` or `join NAME` first.")
+    post = await rooms.relay.sight.seen(reporter.id, _number(call))
+    await rooms.reporting.report(reporter, post, call.text)
+    return f"#{short_id(post.content.number)} is reported; its author is not told."
+
+
 VERBS: Final[Mapping[str, Function]] = {
+    "report": _report,
     "d": _d,
     "re": _re,
     "boost": _boost,
