@@ -40,7 +40,8 @@ test:
 	$(read_only_checks)
 	.venv/bin/python -m pytest $(ARGS)
 
-# ONLY=PART, or "PART PART", of: characters journal control server relay floods fuzz simulation.
+# ONLY=PART, or "PART PART", of: characters journal control server relay floods fuzz audience
+# simulation.
 # SEEDS=N makes so many worlds or kills of each, FIRST_SEED=N begins elsewhere.
 chaos:
 	@tools/setup test
