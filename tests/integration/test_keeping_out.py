@@ -197,8 +197,9 @@ async def test_a_block_in_mid_fan_out_holds_from_its_answer_on(wire: Wire) -> No
 # --- requests ------------------------------------------------------------------------------------
 
 
-async def test_an_author_is_asked_with_buttons_that_type_for_him(wire: Wire) -> None:
+async def test_an_author_is_asked_with_buttons_that_type_for_him(wire: Wire, clock: Clock) -> None:
     await says(wire, ALICE, "protect on")
+    clock.passes(seconds=10)  # since alice was told who follows her
     dave = "dave@example.test"
     [asked] = for_(await says(wire, dave, "follow alice"), ALICE)
     assert asked.body == f"{dave} wants to follow you: `approve {dave}` / `deny {dave}`"
@@ -232,19 +233,18 @@ async def test_who_asked_by_the_contact_list_gets_presence_when_he_is_approved(w
     assert follow.mode is Mode.AUTHOR
 
 
-async def test_of_many_requests_the_author_is_told_together(wire: Wire) -> None:
+async def test_of_many_requests_the_author_is_told_together(wire: Wire, clock: Clock) -> None:
     service = wire.service
-    monotonic = 1000.0
-    service.approval._monotonic = lambda: monotonic
     await says(wire, ALICE, "protect on")
+    clock.passes(seconds=10)  # since alice was told who follows her
     for number in range(4):
         sent = await says(wire, f"p{number}@example.test", "follow alice")
         assert len(for_(sent, ALICE)) == (number == 0)
     await says(wire, ALICE, "block p1@example.test")
-    monotonic += 599
+    clock.passes(minutes=9)
     service.approval.tick()
     assert wire.taken() == []
-    monotonic += 1
+    clock.passes(minutes=1)
     service.approval.tick()
     assert [each.body for each in wire.taken()] == [
         "2 people want to follow you: `requests` lists them."

@@ -344,6 +344,7 @@ async def test_likes_are_told_together_and_what_was_taken_back_is_not(world: Wor
     for text in ("one", "two"):
         await alice.says(text)
     await others[2].gets_post("two")
+    world.clock.passes(seconds=10)  # since alice was told who follows her
     await bob.says("like #1")
     assert await alice.hears() == "@bob likes #1"
     for each in others:

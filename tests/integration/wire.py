@@ -160,7 +160,8 @@ async def wired(folder: Path, clock: Clock | None = None, **tables: Any) -> Asyn
     xmpp = tables.pop("xmpp", None) or Xmpp(domain=RELAY, secret=Secret("secret"))
     store = Store(url=f"sqlite:///{folder}/relay.db")
     config = Config(xmpp=xmpp, store=store, limits=tables.pop("limits", NO_LIMITS), **tables)
-    service = await Service.open(config, now=(clock or Clock()).now)
+    clock = clock or Clock()
+    service = await Service.open(config, now=clock.now, monotonic=clock.monotonic)
     try:
         wire = Wire(service)
         await wire.comes_up()
