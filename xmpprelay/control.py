@@ -12,7 +12,7 @@ every line in either direction is one JSON object:
 Rows travel in chunks, so that a long list never holds up the relay's loop for longer than it takes
 to read one chunk. A command that has begun is finished, also when the client has gone.
 
-This file knows nothing of the commands: `service.py` gives the handlers, `cli.py` calls them.
+This file knows nothing of the commands: `operating.py` gives the handlers, `cli/` calls them.
 """
 
 import asyncio

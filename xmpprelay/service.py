@@ -28,14 +28,12 @@ from xmpprelay.choices import Choices
 from xmpprelay.commands.calls import Rooms
 from xmpprelay.commands.run import Commands
 from xmpprelay.config import Config
-from xmpprelay.control import ControlServer, Handler, Request
-from xmpprelay.core.blocks import OPERATOR
+from xmpprelay.control import ControlServer
 from xmpprelay.core.delivery import Delivery
 from xmpprelay.core.graph import Graph
 from xmpprelay.core.model import DeliveryRows, Post
 from xmpprelay.core.newcomers import DomainLimits
 from xmpprelay.core.recent import RECENT
-from xmpprelay.core.volume import Tier
 from xmpprelay.digests import Digests
 from xmpprelay.errors import StoreError
 from xmpprelay.inserting import Inserting
@@ -43,17 +41,18 @@ from xmpprelay.journal import Journal
 from xmpprelay.keeping_out import KeepingOut
 from xmpprelay.less import Less
 from xmpprelay.log import get_logger
+from xmpprelay.operating import Operating
 from xmpprelay.people import People
 from xmpprelay.reading import Reading
 from xmpprelay.relay import PostLimits, Relay
 from xmpprelay.reporting import Reporting
 from xmpprelay.store import queries
 from xmpprelay.store.database import Database
-from xmpprelay.store.keeping_out import COMMAND_LINE, load_blocks, load_mutes
+from xmpprelay.store.keeping_out import load_blocks, load_mutes
 from xmpprelay.store.operations import StartRow, start, store_delivery
 from xmpprelay.volume import Volume
 from xmpprelay.xmpp.addresses import Addresses
-from xmpprelay.xmpp.adhoc import WHOM, AdHoc, AdminCommand
+from xmpprelay.xmpp.adhoc import AdHoc
 from xmpprelay.xmpp.clocks import Clocks
 from xmpprelay.xmpp.component import Component
 from xmpprelay.xmpp.disco import Discovery, Questions
@@ -212,8 +211,9 @@ class Service:
             self.inserting.forget,
         ]
         self.intake = Intake(self.voice.is_stranger)
+        self.operating = Operating(self.people, self.keeping_out, self.volume)
         self._doors()
-        self.control = ControlServer(config.store.socket, self._handlers())
+        self.control = ControlServer(config.store.socket, self.operating.handlers())
         self._running: asyncio.Task[None] | None = None
         self._ticking: asyncio.Task[None] | None = None
         self._looking: asyncio.Task[None] | None = None  # a new presence is being shown
@@ -330,11 +330,7 @@ class Service:
             commands,
             self.intake.put,
             self.config.xmpp.admins,
-            [
-                AdminCommand("admin-block", "Operator: block", self._admin_blocks, WHOM),
-                AdminCommand("admin-unblock", "Operator: end a block", self._admin_unblocks, WHOM),
-                AdminCommand("admin-blocks", "Operator: list blocks", self._admin_lists_blocks),
-            ],
+            self.operating.admin_commands(),
         )
         Profiles(questions, name)
         Registration(questions, self.graph, self.account, self.keeping_out, self.intake.put)
@@ -472,53 +468,6 @@ class Service:
         await self.component.close()
         await _wait(self.outbox.close(), ends_at)
         await self.db.close()
-
-    # The command line
-
-    def _handlers(self) -> dict[str, Handler]:
-        return {
-            "people.import": self._import_people,
-            "block": self._block,
-            "unblock": self._unblock,
-            "people.tier": self._pin_tier,
-        }
-
-    async def _import_people(self, request: Request) -> Any:
-        rows = [(jid, handle, tuple(follows)) for jid, handle, follows in request.rows]
-        people, follows = await self.people.add_all(
-            rows, lambda done: request.progress(done, len(rows))
-        )
-        await self.keeping_out.note(
-            COMMAND_LINE, "people import", f"{people} people, {follows} new follows"
-        )
-        return {"people": people, "follows": follows}
-
-    async def _pin_tier(self, request: Request) -> Any:
-        tier = request.arguments["tier"]
-        handle = str(request.arguments["handle"])
-        await self.volume.pin(handle, None if tier is None else Tier(str(tier)))
-
-    # Commands of admins
-
-    async def _admin_blocks(self, target: str, who: str) -> str:
-        blocked, new = await self.keeping_out.operator_block(target, who)
-        return f"{blocked} is blocked now." if new else f"{blocked} was blocked already."
-
-    async def _admin_unblocks(self, target: str, who: str) -> str:
-        ended, there = await self.keeping_out.operator_unblock(target, who)
-        return f"{ended} is blocked no more." if there else f"{ended} was not blocked."
-
-    async def _admin_lists_blocks(self, target: str, who: str) -> str:
-        del target, who
-        return "\n".join(self.keeping_out.blocks(OPERATOR)) or "Nobody is blocked."
-
-    async def _block(self, request: Request) -> Any:
-        typed = str(request.arguments["target"])
-        return await self.keeping_out.operator_block(typed, COMMAND_LINE)
-
-    async def _unblock(self, request: Request) -> Any:
-        typed = str(request.arguments["target"])
-        return await self.keeping_out.operator_unblock(typed, COMMAND_LINE)
 
 
 async def _wait(step: Coroutine[Any, Any, None], ends_at: float) -> None:
