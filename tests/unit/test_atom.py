@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 from xmpprelay.core.atom import (
     TITLE_CHARS,
     Entry,
+    atom_id,
     entry_element,
     item_uri,
     jid_uri,
+    name_in,
     rfc3339,
     title_of,
 )
@@ -129,3 +131,16 @@ def test_times_are_the_same_moment_and_in_order_as_text(one: datetime, other: da
     assert len(rfc3339(one)) == len("2024-05-17T12:00:00.123Z")
     if abs(one - other) >= timedelta(milliseconds=1):
         assert (rfc3339(one) < rfc3339(other)) == (one < other)
+
+
+def test_the_id_of_a_post_names_its_relay_and_its_number() -> None:
+    assert atom_id("relay.test", "k3f.ab12cd") == "xmpp:relay.test?;node=k3f.ab12cd"
+    assert name_in("xmpp:relay.test?;node=k3f.ab12cd") == "k3f.ab12cd"
+    for other in (
+        "tag:relay.test,2026:k3f.ab12cd",
+        "xmpp:relay.test?;node=k3f",
+        "xmpp:relay.test?;node=k3f.ab12cd;item=1",
+        "xmpp:?;node=k3f.ab12cd",
+        "",
+    ):
+        assert name_in(other) is None

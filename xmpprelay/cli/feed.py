@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
+from xmpprelay.core.atom import atom_id
+
 ATOM: Final = "http://www.w3.org/2005/Atom"
 
 
@@ -33,7 +35,7 @@ def _entry(feed: Element, post: Mapping[str, Any], domain: str) -> None:
     entry = SubElement(feed, "entry")
     if post["lang"]:
         entry.set("xml:lang", post["lang"])
-    _text(entry, "id", f"xmpp:{domain}?;node={post['id']}")
+    _text(entry, "id", atom_id(domain, post["id"]))
     _text(entry, "title", post["text"].partition("\n")[0][:80])
     _text(entry, "published", post["published"])
     _text(entry, "updated", post["published"])

@@ -7,6 +7,7 @@ answers is named as RFC 4685 has it. Nothing goes in that XML forbids.
 RFC 4287, RFC 4685, RFC 5122, XEP-0277, XEP-0472
 """
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -18,6 +19,8 @@ from xmpprelay.core.text import clean, clean_line
 ATOM: Final = "http://www.w3.org/2005/Atom"
 THREAD: Final = "http://purl.org/syndication/thread/1.0"
 _XML: Final = "http://www.w3.org/XML/1998/namespace"
+
+_OF_A_RELAY: Final = re.compile(r"xmpp:[^?]+\?;node=([0-9a-z]+\.[0-9a-z]+)")
 
 TITLE_CHARS: Final = 80
 """A title is no longer; a guess at what one line of a reader shows."""
@@ -80,6 +83,20 @@ def item_uri(service: str, node: str, item: str) -> str:
     return (
         f"{jid_uri(service)}?;node={quote(clean(node), safe='')};item={quote(clean(item), safe='')}"
     )
+
+
+def atom_id(domain: str, name: str) -> str:
+    """The id of a post of the relay at `domain` whose message id is `name`.
+
+    The same for ever: an author may change his handle, a post never its number (RFC 4287 §4.2.6).
+    """
+    return f"xmpp:{domain}?;node={name}"
+
+
+def name_in(text: str) -> str | None:
+    """The message id in such an id, of whatever relay it is; None: it is another kind of id."""
+    found = _OF_A_RELAY.fullmatch(text)
+    return None if found is None else found[1]
 
 
 def rfc3339(time: datetime) -> str:

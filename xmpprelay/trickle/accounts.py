@@ -7,6 +7,7 @@ knows no accounts; one of the operator's for all; or the one that each author ha
 from enum import Enum
 from typing import Final, Protocol
 
+from xmpprelay.core.atom import atom_id
 from xmpprelay.core.graph import Graph
 from xmpprelay.core.model import Person, Post
 from xmpprelay.core.primary import EVERYBODY, Account, Status
@@ -102,7 +103,7 @@ class Everybodys:
         name = message_id(post.number, self._epoch)
         return Status(
             id=name,
-            atom_id=post.atom_id or f"xmpp:{self._address(author)}?;node={MICROBLOG};item={name}",
+            atom_id=post.atom_id or atom_id(self._domain, name),
             author=author.jid,
             handle=author.handle or "",
             text="",
