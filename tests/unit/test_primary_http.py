@@ -135,6 +135,19 @@ async def test_a_redirect_is_an_answer() -> None:
     assert answer.status == 302
 
 
+async def test_no_cookie_is_kept() -> None:
+    heads: list[str] = []
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append(await request_head(reader))
+        writer.write(b"HTTP/1.1 204 X\r\nSet-Cookie: a=b; Path=/\r\nConnection: close\r\n\r\n")
+
+    async with service(talk) as base, http(base) as client:
+        for _ in range(2):
+            assert isinstance(await client.request("GET", base, "/"), Answer)
+    assert ["Cookie" in head for head in heads] == [False, False]
+
+
 async def test_an_answer_is_cut_where_it_is_too_long() -> None:
     cut = asyncio.Event()
 
@@ -383,6 +396,7 @@ def test_headers_never_raise(wait: str, reset: str, date: str) -> None:
         (b"<html><title>502</title><body><h1>Bad Gateway</h1>nginx", "Bad Gateway nginx"),
         (b"<script>alert(1)</script>", "HTTP status 429"),
         (b'{"error": {"a": 1}}', "HTTP status 429"),
+        (b'["a"]', "HTTP status 429"),
         (b'"no\\n\\u001b[31m"', "no [31m"),
         (b"\xff\xfe", "\ufffd\ufffd"),
         (b"", "HTTP status 429"),

@@ -147,8 +147,8 @@ def detail_of(answer: Answer, secrets: Iterable[str] = ()) -> str:
     if isinstance(said, dict):
         parts = [said.get(key) for key in ("error", "error_description", "message", "detail")]
         text = ": ".join(dict.fromkeys(part for part in parts if isinstance(part, str) and part))
-    elif isinstance(said, str):
-        text = said
-    else:
+    elif said is None:
         text = answer.body.decode("utf-8", "replace")
+    else:
+        text = said if isinstance(said, str) else ""
     return detail(text, secrets) or f"HTTP status {answer.status}"

@@ -60,15 +60,15 @@ class Servers:
         base = self._base(account)
         if base is None:
             return NOT_LISTED
-        links = await self._public(base, "/.well-known/nodeinfo")
+        links = await self._public(base, account, "/.well-known/nodeinfo")
         if isinstance(links, Result):
             return links
-        nodeinfo = await self._public(base, nodeinfo_path(links.json()))
+        nodeinfo = await self._public(base, account, nodeinfo_path(links.json()))
         if isinstance(nodeinfo, Result):
             return nodeinfo
         software = software_of(nodeinfo.json())
         for path in ("/api/v2/instance", "/api/v1/instance"):
-            answer = await self._public(base, path)
+            answer = await self._public(base, account, path)
             if isinstance(answer, Result):
                 return answer
             instance = {} if answer.status in (401, 403) else answer.json()
@@ -132,7 +132,7 @@ class Servers:
             return answer.result()
         return refusal(answer, self.profile(account), (account.token,)) or answer
 
-    async def _public(self, base: str, path: str) -> Answer | Result:
+    async def _public(self, base: str, account: Account, path: str) -> Answer | Result:
         """What anybody may read, without a token: a wrong one would be refused even here.
 
         What the server refuses says something as well, so it is an answer.
@@ -141,7 +141,7 @@ class Servers:
         if isinstance(answer, Failure):
             return answer.result()
         if answer.status >= 500 or answer.status == 429:
-            return refusal(answer, UNKNOWN, ()) or answer
+            return refusal(answer, UNKNOWN, (account.token,)) or answer
         return answer
 
     def _base(self, account: Account) -> str | None:
