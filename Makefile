@@ -35,10 +35,11 @@ check:
 	$(read_only_checks)
 	.venv/bin/python -m pytest -q tests/unit
 
+# In two processes; ARGS="-n 0 tests/unit" runs a part, in one.
 test:
 	@tools/setup test
 	$(read_only_checks)
-	.venv/bin/python -m pytest $(ARGS)
+	.venv/bin/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 # ONLY=PART, or "PART PART", of: characters journal control server relay floods fuzz audience
 # simulation.

@@ -1,16 +1,29 @@
 """Fixtures for all tests: private servers, and people on them.
 
 A server is kept, and its folder named at the end of the run, if a test failed and XMPPRELAY_KEEP=1.
+
+`make test` runs the tests in two processes. Each takes the next tests from one end of the list, in
+the list's order; tests that share a server stand together there, so that a process keeps it once.
 """
 
 import os
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 import pytest_asyncio
 
 from tests.servers import Account, XmppServer, new_account
+from xmpprelay.quickstart import private_server
 from xmpprelay.quickstart.prosody import Prosody
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """One of several processes: a port that it means to use later is not taken by another."""
+    worker = getattr(config, "workerinput", None)
+    if worker is not None:
+        number, many = int(worker["workerid"].removeprefix("gw")), worker["workercount"]
+        private_server.PORTS = private_server.PORTS[number::many]
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -48,6 +61,5 @@ def keep_after_failure(server: XmppServer, request: pytest.FixtureRequest) -> No
     """Saves a server's folder from being removed, if somebody wants to look at it."""
     if os.environ.get("XMPPRELAY_KEEP") == "1" and request.session.testsfailed:
         server.keep = True
-        reporter = request.config.pluginmanager.get_plugin("terminalreporter")
-        if reporter is not None:
-            reporter.write_line(f"\nKept for you: {server.folder}")
+        # Past what pytest captures; one of several processes has no terminal but this.
+        print(f"\nKept for you: {server.folder}", file=sys.__stderr__)

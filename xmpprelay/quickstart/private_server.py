@@ -262,6 +262,13 @@ _given: set[int] = set()
 """The ports that `free_port` has given to somebody, who may not listen there yet, or not now."""
 
 
+PORTS = range(12_000, 32_000)
+"""Where `free_port` looks; the kernel's range of outgoing connections begins at 32768.
+
+Programs that look at the same time, as the test suite's processes do, had best each have a part.
+"""
+
+
 def free_port(preferred: int | None = None) -> int:
     """A TCP port of 127.0.0.1 that nobody uses now, below the range of outgoing connections.
 
@@ -273,11 +280,13 @@ def free_port(preferred: int | None = None) -> int:
         _given.add(preferred)
         return preferred
     for _attempt in range(200):
-        port = random.randrange(12_000, 32_000)  # the kernel's range begins at 32768
+        port = random.choice(PORTS)
         if port not in _given and _is_free(port):
             _given.add(port)
             return port
-    raise StreamError("No free port on 127.0.0.1 between 12000 and 32000: end what uses them.")
+    raise StreamError(
+        f"No free port on 127.0.0.1 between {PORTS.start} and {PORTS.stop}: end what uses them."
+    )
 
 
 def claim_port(port: int) -> None:
