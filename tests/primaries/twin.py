@@ -301,10 +301,7 @@ class Twin:
 def caps_of(profile: Profile) -> Caps:
     """What the driver is to find out about a server of this kind."""
     dedupe = Dedupe.WINDOW if profile.key_window_s else Dedupe.NONE
-    rate = {
-        limit.by: Rate(0.7 * limit.most / limit.period_s, 0.1 * limit.most)
-        for limit in reversed(profile.limits)
-    }
+    rate = {limit.by: Rate.share(limit.most, limit.period_s) for limit in reversed(profile.limits)}
     return Caps(
         software=profile.software,
         max_chars=profile.max_chars,

@@ -92,6 +92,34 @@ def test_never_more_than_burst_and_rate_in_any_span(
             assert last - first + 1 <= burst + span * per_second + 1e-6
 
 
+@given(
+    st.integers(1, 20),
+    st.floats(1.0, 20_000.0),
+    st.lists(st.floats(0.0, 0.4) | st.just(0.0), max_size=20),
+)
+def test_a_share_never_takes_more_than_all_within_any_period(
+    most: int, period_s: float, gaps: list[float]
+) -> None:
+    rate, now, through = Rate.share(most, period_s), 0.0, list[float]()
+    bucket = Bucket.full(rate, now)
+    for gap in (*gaps, *[0.0] * (2 * most)):  # at last as soon as it is let
+        now += gap * period_s
+        after = bucket.take(rate, now)
+        if isinstance(after, float):
+            now += after * 1.000001
+            after = bucket.take(rate, now)
+        assert isinstance(after, Bucket)
+        bucket = after
+        through.append(now)
+    for first in range(len(through) - most):
+        assert through[first + most] - through[first] >= period_s
+
+
+def test_a_share_is_four_fifths_in_the_long_run() -> None:
+    assert Rate.share(300, 100.0) == Rate(2.4, 30.0)
+    assert Rate.share(5, 10.0) == Rate(0.4, 1.0), "something may always be done"
+
+
 @given(st.floats(0.01, 100.0), st.integers(1, 50), st.integers(0, 60))
 def test_who_waits_as_told_is_let_through(per_second: float, burst: int, tries: int) -> None:
     rate = Rate(per_second, burst)

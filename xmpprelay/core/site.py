@@ -23,9 +23,6 @@ from xmpprelay.core.turns import LIVE, Turns
 MOST_ACCOUNTS: Final = 100_000
 """Accounts whose own pace is remembered; none of them is forgotten before it is full again."""
 
-RESERVE: Final = 0.1
-"""What is left of an account's allowance for the person's other programs."""
-
 RATE_OVER_S: Final = 60.0
 """Over so long the rate of insertions is measured, which tells when all will be through."""
 
@@ -113,8 +110,9 @@ class Site:
         """Learn from an answer, or from there being none."""
         if result.left is not None and result.left_for_s:
             limit = None if self.caps is None else self.caps.account_rate
-            reserve = 0 if limit is None else limit.burst * RESERVE
-            if result.left <= reserve:
+            # The relay alone leaves as much as a burst (`Rate.share`); so when less is left, other
+            # programs of the person use it too, and the rest is for them.
+            if result.left < (1.0 if limit is None else limit.burst):
                 self._not_before[account] = now_s + result.left_for_s
         match result.outcome:
             case Outcome.INSERTED | Outcome.DUPLICATE:

@@ -13,14 +13,6 @@ from xmpprelay.core.primary import ALL_VISIBILITIES, Visibility
 _HOUR_S: Final = 3600.0
 
 
-def _share(requests: float, period_s: float) -> Rate:
-    """What the relay takes of a limit: within any such period at most 0.8 of it.
-
-    The rest is for the person's other clients. A bucket lets a burst through besides its rate.
-    """
-    return Rate(0.7 * requests / period_s, 0.1 * requests)
-
-
 @dataclass(frozen=True, slots=True)
 class Profile:
     """One kind of server."""
@@ -39,16 +31,16 @@ class Profile:
 
 
 _PLEROMA: Final = Profile(
-    window_s=6 * _HOUR_S, content_type=True, url_weight=None, account_rate=_share(15, 10.0)
+    window_s=6 * _HOUR_S, content_type=True, url_weight=None, account_rate=Rate.share(15, 10.0)
 )
 
 _PROFILES: Final = {
     "mastodon": Profile(
-        window_s=_HOUR_S, checks_mentions=True, account_rate=_share(300, 3 * _HOUR_S)
+        window_s=_HOUR_S, checks_mentions=True, account_rate=Rate.share(300, 3 * _HOUR_S)
     ),
     "pleroma": _PLEROMA,
     "akkoma": _PLEROMA,
-    "gotosocial": Profile(backdate=True, content_type=True, site_rate=_share(300, 300.0)),
+    "gotosocial": Profile(backdate=True, content_type=True, site_rate=Rate.share(300, 300.0)),
     "takahe": Profile(
         edits=frozenset({Visibility.PUBLIC}),
         shows=frozenset({Visibility.PUBLIC, Visibility.UNLISTED}),
@@ -58,7 +50,7 @@ _PROFILES: Final = {
 }
 
 UNKNOWN: Final = Profile(
-    edits=frozenset({Visibility.PUBLIC}), keeps_parents=False, site_rate=_share(300, 300.0)
+    edits=frozenset({Visibility.PUBLIC}), keeps_parents=False, site_rate=Rate.share(300, 300.0)
 )
 """Of software that nobody has looked at, or of a server that was not asked yet. It edits nothing
 that an edit could show to more people."""
