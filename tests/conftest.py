@@ -2,8 +2,9 @@
 
 A server is kept, and its folder named at the end of the run, if a test failed and XMPPRELAY_KEEP=1.
 
-`make test` runs the tests in two processes. Each takes the next tests from one end of the list, in
-the list's order; tests that share a server stand together there, so that a process keeps it once.
+`make test` runs the tests in two processes. Each has half of the list, and takes of the other's
+rest when it is through. Tests that share a server stand together in the list (pytest sorts by the
+parameters of the whole session), so a process starts few servers.
 """
 
 import os
