@@ -16,6 +16,7 @@ from typing import Any, Final, Protocol
 from sqlalchemy import Connection
 
 from xmpprelay.config import Config
+from xmpprelay.config import Primary as Primaries
 from xmpprelay.core.graph import Graph
 from xmpprelay.core.insertion import Rules
 from xmpprelay.core.model import Draft, Post
@@ -101,7 +102,7 @@ class Inserting:
                 driver,
                 self.accounts.of(0) if token else None,
             )
-            for name, driver in self._drivers(ask).items()
+            for name, driver in drivers_of(primary, ask).items()
         }
         self.fetching = Fetching()
         self.engine = Engine(
@@ -129,7 +130,7 @@ class Inserting:
 
     def _linking(self, graph: Graph, monotonic: Callable[[], float]) -> Linking:
         primary = self._config.primary
-        self._login_http = self._http(primary.instances)
+        self._login_http = _http(primary, primary.instances)
         return Linking(
             self._db,
             graph,
@@ -139,28 +140,6 @@ class Inserting:
             sites=primary.instances,
             monotonic=monotonic,
         )
-
-    def _http(self, sites: Sequence[str]) -> Http:
-        ca_file = self._config.primary.ca_file
-        return Http(sites, ca_file=Path(ca_file) if ca_file else None)
-
-    def _drivers(self, ask: Ask) -> dict[str, Primary]:
-        """What speaks to each primary, by its name: an instance's address, or nothing."""
-        primary = self._config.primary
-        match primary.driver:
-            case "sql":
-                return {"": SqlPrimary(primary.url, primary.table)}
-            case "pubsub":
-                return {"": PubsubPrimary(ask, primary.service, primary.node)}
-            case "webhook":
-                ca_file = Path(primary.ca_file) if primary.ca_file else None
-                secret = primary.secret.reveal()
-                return {"": WebhookPrimary(primary.url, secret, ca_file=ca_file)}
-            case "mastodon" if primary.instances:
-                return {site: Mastodon(self._http([site]), [site]) for site in primary.instances}
-            case "mastodon":
-                return {"": Mastodon(self._http([primary.url]), [primary.url])}
-        return {}
 
     # What the relay asks when something is posted
 
@@ -302,6 +281,30 @@ class Inserting:
             await place.driver.aclose()
         if self._login_http is not None:
             await self._login_http.aclose()
+
+
+def drivers_of(primary: Primaries, ask: Ask) -> dict[str, Primary]:
+    """What speaks to each primary of a configuration, by its name.
+
+    That is an instance's address, or nothing where there is only one.
+    """
+    match primary.driver:
+        case "sql":
+            return {"": SqlPrimary(primary.url, primary.table)}
+        case "pubsub":
+            return {"": PubsubPrimary(ask, primary.service, primary.node)}
+        case "webhook":
+            ca_file = Path(primary.ca_file) if primary.ca_file else None
+            return {"": WebhookPrimary(primary.url, primary.secret.reveal(), ca_file=ca_file)}
+        case "mastodon" if primary.instances:
+            return {site: Mastodon(_http(primary, [site]), [site]) for site in primary.instances}
+        case "mastodon":
+            return {"": Mastodon(_http(primary, [primary.url]), [primary.url])}
+    return {}
+
+
+def _http(primary: Primaries, sites: Sequence[str]) -> Http:
+    return Http(sites, ca_file=Path(primary.ca_file) if primary.ca_file else None)
 
 
 def _rules(config: Config) -> Rules:

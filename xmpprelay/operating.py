@@ -5,15 +5,23 @@ a `Request`; so do the ad-hoc commands that only the `admins` of the configurati
 them are noted in the audit, with who did it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from xmpprelay.control import Handler, Request
 from xmpprelay.core.blocks import OPERATOR
+from xmpprelay.core.health import Flag
+from xmpprelay.core.primary import Probe
 from xmpprelay.core.volume import Tier
+from xmpprelay.errors import Refused
+from xmpprelay.inserting import Inserting
 from xmpprelay.keeping_out import KeepingOut
 from xmpprelay.people import People
+from xmpprelay.store.database import Database
 from xmpprelay.store.keeping_out import COMMAND_LINE
+from xmpprelay.trickle.orders import carry_out, noted, order_of
+from xmpprelay.trickle.standby import Situation
 from xmpprelay.volume import Volume
 from xmpprelay.xmpp.adhoc import WHOM, AdminCommand
 
@@ -21,10 +29,21 @@ from xmpprelay.xmpp.adhoc import WHOM, AdminCommand
 class Operating:
     """The operator's side of one relay."""
 
-    def __init__(self, people: People, keeping_out: KeepingOut, volume: Volume) -> None:
+    def __init__(
+        self,
+        db: Database,
+        people: People,
+        keeping_out: KeepingOut,
+        volume: Volume,
+        inserting: Inserting,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._db = db
         self._people = people
         self._keeping_out = keeping_out
         self._volume = volume
+        self._inserting = inserting
+        self._now = now
 
     def handlers(self) -> Mapping[str, Handler]:
         """What is done at each command of the control socket."""
@@ -33,6 +52,10 @@ class Operating:
             "people.tier": self._pin_tier,
             "block": self._block,
             "unblock": self._unblock,
+            "primary.status": self._primary_status,
+            "primary.standby": self._set_standby,
+            "primary.probe": self._probe,
+            "journal.order": self._order,
         }
 
     def admin_commands(self) -> list[AdminCommand]:
@@ -81,3 +104,68 @@ class Operating:
     async def _admin_lists_blocks(self, target: str, who: str) -> str:
         del target, who
         return "\n".join(self._keeping_out.blocks(OPERATOR)) or "Nobody is blocked."
+
+    # The primary
+
+    async def _primary_status(self, _request: Request) -> Any:
+        return [told(each) for each in await self._inserting.situations()]
+
+    async def _set_standby(self, request: Request) -> Any:
+        flag = Flag(str(request.arguments["flag"]))
+        sites = self._sites(request)
+        situations = [await self._inserting.standby.flag(site, flag) for site in sites]
+        for site in sites:
+            await self._keeping_out.note(COMMAND_LINE, f"standby {flag.value}", site or "primary")
+        return [told(each) for each in situations]
+
+    async def _probe(self, request: Request) -> Any:
+        standby = self._inserting.standby
+        return [probed(site, (await standby.probe_now(site))[0]) for site in self._sites(request)]
+
+    def _sites(self, request: Request) -> Sequence[str]:
+        sites = [str(site) for site in request.arguments["sites"]]
+        for site in sites:
+            if site not in self._inserting.places:
+                raise Refused(
+                    "The running relay has other primaries than its configuration: restart it."
+                )
+        return sites
+
+    async def _order(self, request: Request) -> Any:
+        order = order_of(request.arguments)
+        posts = await carry_out(
+            self._db,
+            order,
+            self._now(),
+            progress=request.progress,
+            chosen=self._inserting.engine.chosen,
+        )
+        await self._keeping_out.note(COMMAND_LINE, *noted(order, posts))
+        return {"posts": posts}
+
+
+def told(situation: Situation) -> dict[str, Any]:
+    """How a primary is, for the control socket."""
+    since = situation.since
+    return {
+        "site": situation.site,
+        "state": situation.stance.value,
+        "since": None if since is None else since.isoformat(),
+        "reason": "" if since is None else situation.reason,
+        "detail": "" if since is None else situation.detail,
+        "flag": situation.flag.value,
+        "per_second": situation.per_second,
+    }
+
+
+def probed(site: str, probe: Probe) -> dict[str, Any]:
+    """What a probe has found, for the control socket."""
+    caps = probe.caps
+    return {
+        "site": site,
+        "reach": probe.reach.value,
+        "reason": probe.reason,
+        "detail": probe.detail,
+        "software": None if caps is None else caps.software,
+        "max_chars": None if caps is None else caps.max_chars,
+    }

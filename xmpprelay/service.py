@@ -211,7 +211,9 @@ class Service:
             self.inserting.forget,
         ]
         self.intake = Intake(self.voice.is_stranger)
-        self.operating = Operating(self.people, self.keeping_out, self.volume)
+        self.operating = Operating(
+            db, self.people, self.keeping_out, self.volume, self.inserting, now
+        )
         self._doors()
         self.control = ControlServer(config.store.socket, self.operating.handlers())
         self._running: asyncio.Task[None] | None = None

@@ -23,6 +23,7 @@ from xmpprelay.cli.blocks import block, blocks, unblock
 from xmpprelay.cli.configuration import config
 from xmpprelay.cli.journal import journal
 from xmpprelay.cli.people import people
+from xmpprelay.cli.primary import primary
 from xmpprelay.cli.running import quickstart, run
 from xmpprelay.cli.shared import complain
 from xmpprelay.cli.upkeep import backup, migrate, restore
@@ -56,6 +57,7 @@ for command in (
     config,
     journal,
     people,
+    primary,
     block,
     unblock,
     blocks,

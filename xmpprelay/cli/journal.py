@@ -1,28 +1,41 @@
 """`journal`: what has been posted, and where each post is on its way."""
 
 from collections import Counter
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from xmpprelay.cli.queue import (
+    drop,
+    hold,
+    print_by_age,
+    print_in_states,
+    retry,
+    row_json,
+    rows_as_lines,
+)
 from xmpprelay.cli.shared import (
     config_option,
     json_option,
     load_config,
+    number_of,
     plain,
     print_json,
     print_table,
     read_database,
+    shown_time,
 )
 from xmpprelay.errors import XmppRelayError
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
+    from xmpprelay.core.insertion import Insertion
     from xmpprelay.core.model import Post
     from xmpprelay.store.queries import ListedPost, Trace
+
+STATES = ("queued", "sending", "unknown", "held", "inserted", "refused", "parked", "cancelled")
 
 
 @click.group(epilog="Example: xmpprelay journal list --limit 5")
@@ -37,16 +50,43 @@ def journal() -> None:
     type=click.IntRange(1, 1_000_000),
     default=20,
     show_default=True,
-    help="How many posts.",
+    help="How many lines.",
+)
+@click.option(
+    "--by-age",
+    "by_age",
+    metavar="[account|site]",
+    type=click.Choice(["account", "site"]),
+    is_flag=False,
+    flag_value="account",
+    help="How much waits for the primary, of whom, and for how long.",
+)
+@click.option(
+    "--state",
+    "states",
+    type=click.Choice(STATES),
+    multiple=True,
+    help="What is in that state on its way to the primary; may be given again.",
 )
 @json_option
 @config_option
-def list_(limit: int, as_json: bool, config_path: Path) -> None:
+def list_(
+    limit: int, by_age: str | None, states: tuple[str, ...], as_json: bool, config_path: Path
+) -> None:
     """Print the newest posts, the newest first.
 
     "going out" means that some of the followers who are online have not had the post for certain.
+    With --by-age or --state it is about the queue for the primary.
     """
+    if by_age and states:
+        raise click.UsageError("Give --by-age or --state, not both.")
     config = load_config(config_path)
+    if by_age:
+        print_by_age(config, by_age, limit, as_json=as_json)
+        return
+    if states:
+        print_in_states(config, states, limit, as_json=as_json)
+        return
     from xmpprelay.core.text import short_id
     from xmpprelay.store.queries import list_posts, open_fanouts
 
@@ -66,7 +106,7 @@ def list_(limit: int, as_json: bool, config_path: Path) -> None:
         (
             (
                 f"#{short_id(each.post.number)}",
-                _time(each.post.created),
+                shown_time(each.post.created),
                 f"@{each.handle}" if each.handle else each.jid,
                 "going out" if lanes[each.post.number] else "out",
                 each.post.text,
@@ -83,28 +123,35 @@ def list_(limit: int, as_json: bool, config_path: Path) -> None:
 def trace(post_id: str, as_json: bool, config_path: Path) -> None:
     """Print what is known of one post's way.
 
-    That is who wrote it, where it is still going out, and how many wait for it. ID is the short
+    That is who wrote it, where it is still going out, how many wait for it, and what has become of
+    it at the primary. ID is the short
     one, as in #k3f, or the message's own, as in k3f.abc123.
     """
     config = load_config(config_path)
-    from xmpprelay.core.text import parse_message_id, parse_short_id, short_id
+    from xmpprelay.core.text import short_id
+    from xmpprelay.store.insertion import rows_of_post
     from xmpprelay.store.queries import trace as ask
 
-    with_epoch = parse_message_id(post_id)
-    number = with_epoch[0] if with_epoch else parse_short_id(post_id)
-    found = None if number is None else read_database(config, lambda conn: ask(conn, number))
-    if found is None:
+    number = number_of(post_id)
+
+    def look(conn: "Connection") -> "tuple[Trace, list[Insertion]] | None":
+        traced = None if number is None else ask(conn, number)
+        return None if traced is None else (traced, rows_of_post(conn, traced.post.number))
+
+    looked = read_database(config, look)
+    if looked is None:
         raise XmppRelayError(
             f'There is no post "{post_id}": `xmpprelay journal list` shows which there are.'
         )
+    found, rows = looked
     if as_json:
-        print_json([_trace_json(found)])
+        print_json([_trace_json(found, rows)])
         return
     post, author = found.post, found.author
     handle = f" (@{author.handle})" if author.handle else ""
     click.echo(f"post      #{short_id(post.number)}, number {post.number}")
     click.echo(f"author    {plain(author.jid)}{handle}")
-    click.echo(f"accepted  {_time(post.created)}")
+    click.echo(f"accepted  {shown_time(post.created)}")
     click.echo(f"language  {plain(post.lang or 'not said')}")
     click.echo(f"text      {plain(post.text)}")
     for cursor in found.cursors:
@@ -113,10 +160,12 @@ def trace(post_id: str, as_json: bool, config_path: Path) -> None:
     if not found.cursors:
         click.echo("sent      to everybody who was online")
     click.echo(f"waiting   {found.waiting} followers who are away will get it on their return")
+    for line in rows_as_lines(rows):
+        click.echo(f"primary   {plain(line)}")
 
 
-def _time(moment: datetime) -> str:
-    return moment.strftime("%Y-%m-%d %H:%M:%SZ")
+for command in (retry, hold, drop):
+    journal.add_command(command)
 
 
 def _post_json(post: "Post", jid: str, handle: str | None) -> dict[str, Any]:
@@ -132,10 +181,11 @@ def _post_json(post: "Post", jid: str, handle: str | None) -> dict[str, Any]:
     }
 
 
-def _trace_json(found: "Trace") -> dict[str, Any]:
+def _trace_json(found: "Trace", rows: "list[Insertion]") -> dict[str, Any]:
     return _post_json(found.post, found.author.jid, found.author.handle) | {
         "open_lanes": [
             {"lane": cursor.lane, "confirmed_up_to": cursor.position} for cursor in found.cursors
         ],
         "waiting_followers": found.waiting,
+        "insertions": [row_json(row) for row in rows],
     }

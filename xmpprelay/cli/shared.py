@@ -8,7 +8,7 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -77,6 +77,42 @@ def read_database(config: "Config", question: "Callable[[Connection], T]") -> T:
             await database.close()
 
     return asyncio.run(ask())
+
+
+def call_or_alone(
+    config: "Config",
+    command: str,
+    arguments: "dict[str, Any]",
+    alone: "Callable[[], Awaitable[Any]]",
+    *,
+    rows: "Sequence[Any] | None" = None,
+    tell: "Progress | None" = None,
+) -> Any:
+    """What the running relay gives for a command; where none runs, what `alone` gives."""
+    from xmpprelay import control
+
+    async def do() -> Any:
+        try:
+            return await control.call(
+                config.store.socket, command, arguments, rows, tell or (lambda done, of: None)
+            )
+        except control.ControlUnavailable:
+            return await alone()
+
+    return asyncio.run(do())
+
+
+def number_of(post_id: str) -> int | None:
+    """The number of the post that somebody means by #k3f, k3f, or k3f.abc123; None: no such id."""
+    from xmpprelay.core.text import parse_message_id, parse_short_id
+
+    with_epoch = parse_message_id(post_id)
+    return with_epoch[0] if with_epoch else parse_short_id(post_id)
+
+
+def shown_time(moment: datetime) -> str:
+    """A time for people, in UTC."""
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}"
 
 
 def complain(sentence: str, problems: Iterable[str] = ()) -> None:
