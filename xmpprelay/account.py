@@ -11,7 +11,7 @@ so that nothing passes to whoever takes it later.
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -23,11 +23,19 @@ from xmpprelay.choices import Choices
 from xmpprelay.core.delivery import Delivery
 from xmpprelay.core.graph import Graph
 from xmpprelay.core.handles import check_handle, derived, skeleton
-from xmpprelay.core.model import Draft, Mode, Person, Post
+from xmpprelay.core.model import Draft, Mode, Person, Post, Queued
 from xmpprelay.errors import HandleTaken, NotRegistered, RelayError, StoreError, TryLater
 from xmpprelay.people import People
 from xmpprelay.relay import Relay
-from xmpprelay.store.account import BlankRow, Renamed, RenameRow, blank_posts, leave, rename
+from xmpprelay.store.account import (
+    Blanked,
+    BlankRow,
+    Renamed,
+    RenameRow,
+    blank_posts,
+    leave,
+    rename,
+)
 from xmpprelay.store.database import Database
 from xmpprelay.store.queries import Handle
 
@@ -55,7 +63,11 @@ class Joined:
 
 
 class Account:
-    """Changes of people's accounts. `forget` is told of everybody who has left."""
+    """Changes of people's accounts.
+
+    `forget` is told of everybody who has left, and `queued` of what does not wait for the primary
+    any more.
+    """
 
     def __init__(
         self,
@@ -83,6 +95,7 @@ class Account:
         self._monotonic = monotonic
         self._kept: OrderedDict[str, tuple[float, Draft]] = OrderedDict()
         self.forget: list[Callable[[int], None]] = [people.forget, choices.forget]
+        self.queued: Callable[[Sequence[Queued]], None] = lambda _: None
 
     def load(self, handles: Iterable[Handle]) -> None:
         """Take up who had which handle before."""
@@ -192,7 +205,7 @@ class Account:
             return False
         try:
             row = BlankRow(person.id, 0)
-            while numbers := await self._db.write(blank_posts, row, committed=self._blanked):
+            while numbers := (await self._blank_next(row)).numbers:
                 row = BlankRow(person.id, numbers[-1])
             left = partial(self._left, person)
             await self._db.write(leave, person.id, committed=left)
@@ -200,12 +213,16 @@ class Account:
             raise _later() from error
         return True
 
-    def _blanked(self, numbers: Iterable[int]) -> None:
+    async def _blank_next(self, row: BlankRow) -> Blanked:
+        return await self._db.write(blank_posts, row, committed=self._blanked)
+
+    def _blanked(self, blanked: Blanked) -> None:
         """What is under way of these posts goes no further."""
-        for number in numbers:
+        for number in blanked.numbers:
             post = self._delivery.post(number)
             if post is not None:
                 self._delivery.revise(_blank(post))
+        self.queued(blanked.queued)
 
     def _left(self, person: Person, _: None) -> None:
         graph = self._graph

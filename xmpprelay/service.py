@@ -201,7 +201,7 @@ class Service:
             now=now,
             monotonic=monotonic,
         )
-        self.journal.queued = self.inserting.engine.queued
+        self.journal.queued = self.account.queued = self.inserting.engine.queued
         self.inserting.announcing.changed = self._home_looks_otherwise
         self.voice.state = self.inserting.announcing.presence
         self.account.forget += [

@@ -13,6 +13,7 @@ from xmpprelay.errors import HandleTaken, Refused
 from xmpprelay.store import queries
 from xmpprelay.store.account import (
     AT_ONCE,
+    Blanked,
     BlankRow,
     RenameRow,
     blank_posts,
@@ -168,8 +169,8 @@ async def test_posts_are_blanked_a_portion_at_a_time(db: Database) -> None:
     alice, bob = await named(db, "alice", "bob")
     for who, text in ((alice, "one"), (bob, "bob's"), (alice, "two")):
         await db.write(append_post, post_row(who, text, origin=text))
-    assert await db.write(blank_posts, BlankRow(alice, 0)) == (1, 3)
-    assert await db.write(blank_posts, BlankRow(alice, 3)) == ()
+    assert await db.write(blank_posts, BlankRow(alice, 0)) == Blanked((1, 3))
+    assert await db.write(blank_posts, BlankRow(alice, 3)) == Blanked(())
     rows = await db.read(lambda c: c.execute(select(post).order_by(post.c.number)).all())
     assert [(r.text, r.deleted, r.origin, r.lang) for r in rows] == [
         ("", True, None, None), ("bob's", False, "bob's", "en"), ("", True, None, None),

@@ -55,6 +55,8 @@ async def test_a_link_is_kept_and_replaced_by_the_next(db: Database, clock: Cloc
     assert linked == expected
     assert await links(db) == [linked]
     clock.pass_s(60)
+    again = await db.write(add_link, row(alice, token="sealed 1"))
+    assert again.created == linked.created, "it is the same account"
     other = await db.write(add_link, row(alice, "alice2", "sealed 2", OTHER))
     assert other.created - linked.created == timedelta(minutes=1)
     assert await links(db) == [other]

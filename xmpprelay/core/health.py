@@ -58,7 +58,7 @@ class Health:
     tries: int = 0  # probes since the standby began, and since the last calm; widens the interval
     good: int = 0  # good probes in a row
     probe_at: float | None = None  # when it is probed; None: it is not on standby
-    failed_at: float | None = None  # the last failure
+    failed_at: float | None = None  # the last failure, of a request or of a probe
     flag: Flag = Flag.AUTO
 
     @property
@@ -106,7 +106,7 @@ class Health:
     ) -> "Health":
         """After a probe."""
         if not up:
-            return replace(self, good=0)._probes_later(now, jitter, retry_after_s)
+            return replace(self, good=0, failed_at=now)._probes_later(now, jitter, retry_after_s)
         if self.good + 1 < GOOD_PROBES:
             return replace(self, good=self.good + 1, probe_at=now + PROBES_APART_S)
         return replace(self, limit=1.0, good=0, probe_at=None)

@@ -35,6 +35,7 @@ from xmpprelay.core.model import Post
 from xmpprelay.core.primary import (
     CannotTell,
     Caps,
+    Dedupe,
     Found,
     Look,
     LookFailed,
@@ -146,7 +147,8 @@ class Head:
     post: Post
     parent: Post | None = None  # of a reply: what it answers
     parent_row: Insertion | None = None  # and how that was inserted
-    own_row: Insertion | None = None  # of an edit or a deletion: how the post was inserted
+    parent_elsewhere: bool = False  # at another instance, whose ids mean nothing here
+    own_row: Insertion | None = None  # of an edit or a deletion: how the post was inserted here
     before: Insertion | None = None  # of a second part: the first one
     protected: bool = False  # its author's posts are for approved followers
     private: bool = False  # and he wants them there all the same
@@ -194,6 +196,9 @@ def next_step(head: Head, caps: Caps, rules: Rules, now: datetime) -> Step:
     row = head.row
     if row.due is not None and row.due > now:
         return Wait(row.due, row.reason)
+    if row.act is Act.INSERT and row.state is State.SENDING:  # what came of it was never stored
+        due = _settled(row, rules, now)
+        return Wait(due, row.reason) if due > now else LookNow()
     doubtful = row.state is State.UNKNOWN or (row.state is State.HELD and row.reason == CANNOT_TELL)
     if doubtful and row.act is Act.INSERT:
         return LookNow()
@@ -228,6 +233,8 @@ def _reply(head: Head, rules: Rules, now: datetime) -> Step:
     if parent is None or parent.deleted or there is None or there.state is State.CANCELLED:
         return End(State.CANCELLED, "parent_not_there")
     most = Visibility.PRIVATE if head.protected else there.visibility or Visibility.PUBLIC
+    if there.state is State.INSERTED and head.parent_elsewhere:
+        return Send(detached=True, most=most)
     if there.state is State.INSERTED:
         return Send(there.remote_id, most=most)
     since = head.parent_since or now
@@ -250,6 +257,8 @@ def _change(head: Head, caps: Caps) -> Step:
     visibility = own.visibility or Visibility.PUBLIC
     if own.part or visibility not in caps.edits:
         return End(State.REFUSED, "cannot_edit")
+    if head.protected and visibility is not Visibility.PRIVATE:
+        return End(State.REFUSED, "protected")  # what he writes now is not for everybody
     return Send(most=visibility)
 
 
@@ -307,17 +316,22 @@ def looked(
     row: Insertion,
     look: Look,
     claimed: frozenset[str],
+    caps: Caps,
     rules: Rules,
     now: datetime,
     *,
     others_fine: bool,
 ) -> Insertion:
-    """The row after a look. `claimed` are the remote ids that other rows of the account have."""
+    """The row after a look. `claimed` are the remote ids that other rows of the account have.
+
+    Where the primary knows a post by its id, sending it again does no harm, and it need not be
+    seen whether it is there.
+    """
     match look:
         case LookFailed(result):
             wait_s = result.retry_after_s or RETRY_FIRST_S
             return replace(row, detail=result.detail, due=now + timedelta(seconds=wait_s))
-        case CannotTell(detail) if rules.unsure == "hold":
+        case CannotTell(detail) if rules.unsure == "hold" and caps.dedupe is not Dedupe.NATURAL:
             held = replace(row, reason=CANNOT_TELL, detail=detail)
             return replace(held, state=State.HELD, due=now + HELD_FOR)
         case Found(candidates):
@@ -350,7 +364,8 @@ def resent(row: Insertion, now: datetime) -> Insertion:
 def ended(row: Insertion, state: State, reason: str, now: datetime) -> Insertion:
     """A row that ends without being sent; what is held is looked at again some day."""
     due = now + HELD_FOR if state is State.HELD else None
-    return replace(row, state=state, reason=reason, detail="", due=due)
+    status = None if state is State.CANCELLED else row.status  # the text is not needed any more
+    return replace(row, state=state, reason=reason, detail="", due=due, status=status)
 
 
 def _inserted(row: Insertion, remote_id: str | None, remote_url: str | None) -> Insertion:

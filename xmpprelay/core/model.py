@@ -123,7 +123,8 @@ class Queued:
 
     account: int
     opened: int  # rows that are open now and were not
-    closed: int = 0  # rows that were open and are not now
+    closed: int = 0  # rows that were open and are not now …
+    post: int | None = None  # … all of this post
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,20 +60,22 @@ def texts_of(
     now: datetime,
     *,
     attached: Sequence[str] = (),
+    answers: str = "",
 ) -> tuple[str, ...] | None:
     """The text for each part, nearly always one; None: it is too long, and is not to be cut.
 
     `link` is where the whole post can be read; `attached` are addresses in it that the status has
-    as attachments. The same post gives the same texts at every try, but for the time in a suffix,
-    which depends on `now` only by being late.
+    as attachments; `answers` is where what it answers can be read, if that is not there. The same
+    post gives the same texts at every try, but for the time in a suffix, which depends on `now`
+    only by being late.
     """
     text = post.text
     for address in attached:
         text = text.replace(address, "").strip()
     text = naming.signature + (_named(text, naming) if caps.names else text)
-    ending = ""
+    ending = f"\n\n{answers}" if answers else ""
     if rules.time == "suffix" and now - post.created > LATE:
-        ending = f" ({post.created:%Y-%m-%d %H:%M} UTC)"
+        ending += f" ({post.created:%Y-%m-%d %H:%M} UTC)"
     if caps.max_chars is None or weight(text + ending, caps) <= caps.max_chars:
         return (text + ending,)
     if rules.long == "refuse":

@@ -12,11 +12,12 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, Table, delete, insert, or_, select, update
 
-from xmpprelay.core.model import Kind, Person
+from xmpprelay.core.model import Kind, Person, Queued
 from xmpprelay.core.text import message_id
 from xmpprelay.errors import HandleTaken, Refused
 from xmpprelay.store.dialect import upsert
 from xmpprelay.store.identity import read_epoch
+from xmpprelay.store.insertion import forget_posts
 from xmpprelay.store.operations import SettingRow, forget_retired, set_setting
 from xmpprelay.store.rows import PERSON, WITH_HANDLE, AnyRow, ids_text, people_of
 from xmpprelay.store.schema import (
@@ -140,17 +141,26 @@ class BlankRow:
     after: int  # numbers up to this one are done
 
 
+@dataclass(frozen=True, slots=True)
+class Blanked:
+    """What was taken out."""
+
+    numbers: tuple[int, ...]  # of posts; none: there are no more
+    queued: tuple[Queued, ...] = ()  # what has changed in the queue for the primary
+
+
 @operation(grows=False)
-def blank_posts(tx: Transaction, rows: Sequence[BlankRow]) -> list[tuple[int, ...]]:
-    """Take the next posts of an author out of the journal; gives their numbers, () at the end.
+def blank_posts(tx: Transaction, rows: Sequence[BlankRow]) -> list[Blanked]:
+    """Take the next posts of an author out of the journal.
 
     Of each remain its number, its time and that it is deleted. It is addressed to nobody any more,
-    so that what still waits somewhere, even a retraction, is for nobody.
+    so that what still waits somewhere, even a retraction, is for nobody. What was not inserted into
+    the primary yet is not inserted.
     """
     return [_blank(tx, row) for row in rows]
 
 
-def _blank(tx: Transaction, row: BlankRow) -> tuple[int, ...]:
+def _blank(tx: Transaction, row: BlankRow) -> Blanked:
     asked = (
         select(post.c.number)
         .where(post.c.author == row.author, post.c.number > row.after)
@@ -161,7 +171,7 @@ def _blank(tx: Transaction, row: BlankRow) -> tuple[int, ...]:
     gone = dict.fromkeys(("lang", "origin", "weak", "stanza"))
     nothing = {"text": "", "deleted": True, "targets": ids_text(()), "mentions": ids_text(())}
     tx.conn.execute(update(post).where(post.c.number.in_(numbers)).values(nothing | gone))
-    return numbers
+    return Blanked(numbers, forget_posts(tx, numbers))
 
 
 @operation(grows=False)

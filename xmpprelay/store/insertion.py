@@ -123,8 +123,9 @@ def queue_posts(tx: Transaction, posts: Sequence[tuple[Post, int]]) -> None:
 def queue_change(tx: Transaction, entry: Post) -> tuple[Queued, ...]:
     """Queue an edit or a deletion of a post that is queued or inserted; what has changed.
 
-    What was not sent yet is cancelled by a deletion, and needs nothing for an edit: the text is
-    read when it is sent. One edit that waits does for all, and a deletion does away with it.
+    What was not sent yet, or is parked, is cancelled by a deletion, and needs nothing for an edit:
+    the text is read when it is sent. One edit that waits does for all, and a deletion does away
+    with it.
     """
     original = entry.original
     if original is None or original.kind is not Kind.POST:
@@ -137,14 +138,33 @@ def queue_change(tx: Transaction, entry: Post) -> tuple[Queued, ...]:
     for row in rows:
         if row.act is not Act.INSERT:
             continue
-        gone = [row] if row.state is State.HELD or _never_sent(row) else []
+        stopped = row.state in (State.HELD, State.PARKED) or _never_sent(row)
+        gone = [row] if stopped else []
         edits = [each for each in waiting if each.part == row.part and each.state is State.QUEUED]
         for each in gone + edits:
             _store(tx, ended(each, State.CANCELLED, "deleted", tx.now))
         deletes = not gone and (row.due is not None or row.state is State.INSERTED)
         if deletes:
             _queue(tx, row, Act.DELETE)
-        queued.append(Queued(row.account, int(deletes), len(gone + edits)))
+        closed = sum(each.due is not None for each in gone + edits)
+        queued.append(Queued(row.account, int(deletes), closed, row.post))
+    return tuple(queued)
+
+
+def forget_posts(tx: Transaction, numbers: Sequence[int]) -> tuple[Queued, ...]:
+    """Cancel what is open of the posts of somebody who leaves; what has changed.
+
+    Nothing that he has written stays in the rows, nor where it can be seen.
+    """
+    asked = select(*_ROW).where(insertion.c.post.in_(numbers)).order_by(*_ORDER)
+    queued = []
+    for row in map(insertion_of, tx.conn.execute(asked).all()):
+        now = row
+        if row.state not in (State.INSERTED, State.CANCELLED):
+            now = ended(row, State.CANCELLED, "deleted", tx.now)
+        _store(tx, replace(now, status=None, media={}, remote_url=None, detail=""))
+        if row.due is not None:
+            queued.append(Queued(row.account, 0, 1, row.post))
     return tuple(queued)
 
 
@@ -215,16 +235,30 @@ def _claim(tx: Transaction, row: ClaimRow) -> Insertion | None:
     return new
 
 
-@operation(grows=False)
-def settle(tx: Transaction, rows: Sequence[Insertion]) -> list[Insertion]:
-    """Store what became of rows; gives them as they are stored.
+@dataclass(frozen=True, slots=True)
+class SettleRow:
+    """What became of a row that was in that state when its turn began."""
 
-    A remote id that another row has got already is not this one's, whatever the primary says.
+    row: Insertion
+    was: State
+
+
+@operation(grows=False)
+def settle(tx: Transaction, rows: Sequence[SettleRow]) -> list[tuple[Insertion, Insertion]]:
+    """Store what became of rows; gives each as it was on the disk and as it is there now.
+
+    What somebody has done with a row meanwhile (dropped it, unlinked its account) stays, unless it
+    turns out that it is inserted. A remote id that another row has got already is not this one's,
+    whatever the primary says.
     """
     return [_settle(tx, row) for row in rows]
 
 
-def _settle(tx: Transaction, row: Insertion) -> Insertion:
+def _settle(tx: Transaction, settled: SettleRow) -> tuple[Insertion, Insertion]:
+    row = settled.row
+    before = insertion_of(tx.conn.execute(select(*_ROW).where(insertion.c.id == row.id)).one())
+    if before.state is not settled.was and row.state is not State.INSERTED:
+        return before, before
     if row.act is Act.INSERT and row.remote_id is not None:
         others = select(insertion.c.id).where(
             insertion.c.account == row.account,
@@ -235,7 +269,7 @@ def _settle(tx: Transaction, row: Insertion) -> Insertion:
         if tx.conn.scalar(others) is not None:
             row = replace(row, remote_id=None, reason="claimed")
     _store(tx, row)
-    return row
+    return before, row
 
 
 @operation(grows=False)
@@ -260,12 +294,15 @@ def head_of(conn: Connection, account: int) -> Head | None:
     row = insertion_of(found)
     the_post = _post(conn, row.post)
     parent = None if the_post.parent is None else _post_or_none(conn, the_post.parent)
+    parent_row = None if parent is None else _inserting(conn, parent.number, None)
+    own_row = None if row.act is Act.INSERT else _inserting(conn, row.post, row.part)
     return Head(
         row,
         the_post,
         parent=parent,
-        parent_row=None if parent is None else _inserting(conn, parent.number, None),
-        own_row=None if row.act is Act.INSERT else _inserting(conn, row.post, row.part),
+        parent_row=parent_row,
+        parent_elsewhere=parent_row is not None and not _is_here(conn, parent_row, account),
+        own_row=own_row if own_row is not None and _is_here(conn, own_row, account) else None,
         before=_inserting(conn, row.post, row.part - 1) if row.part > 1 else None,
         newest=newest_remote(conn, account) if row.first_sent is None else None,
         protected=_is_protected(conn, the_post.author),
@@ -292,6 +329,21 @@ def _inserting(conn: Connection, number: int, part: int | None) -> Insertion | N
         asked = asked.where(insertion.c.part == part)
     found = conn.execute(asked.order_by(insertion.c.part).limit(1)).first()
     return None if found is None else insertion_of(found)
+
+
+def _is_here(conn: Connection, row: Insertion, account: int) -> bool:
+    """Whether the remote id of a row means something where an account is.
+
+    It does not at another instance, nor where its own author is linked only since it was inserted.
+    """
+    here, there = _link_of(conn, account), _link_of(conn, row.account)
+    if here is None or there is None:
+        return here is there
+    return here.site == there.site and (row.last_sent is None or row.last_sent >= there.created)
+
+
+def _link_of(conn: Connection, account: int) -> AnyRow | None:
+    return conn.execute(select(link.c.site, link.c.created).where(link.c.person == account)).first()
 
 
 def _is_protected(conn: Connection, author: int) -> bool:
@@ -323,7 +375,8 @@ def claimed(conn: Connection, account: int, candidates: Sequence[Candidate]) -> 
 
 
 def newest_remote(conn: Connection, account: int) -> str | None:
-    """The remote id of what was inserted last for an account: its high-water mark."""
+    """The remote id of what was inserted last for an account, as it is linked now: its high-water
+    mark."""
     asked = (
         select(insertion.c.remote_id)
         .where(
@@ -334,6 +387,9 @@ def newest_remote(conn: Connection, account: int) -> str | None:
         .order_by(insertion.c.last_sent.desc())
         .limit(1)
     )
+    linked = _link_of(conn, account)
+    if linked is not None:
+        asked = asked.where(insertion.c.last_sent >= linked.created)
     return conn.scalar(asked)
 
 
@@ -395,9 +451,13 @@ class Listed:
     post: Post
 
 
-def rows_of_post(conn: Connection, number: int) -> list[Insertion]:
-    """All rows about a post, in order."""
-    return [insertion_of(row) for row in conn.execute(_of_post(number))]
+def rows_of_post(conn: Connection, number: int, author: int | None = None) -> list[Insertion]:
+    """All rows about a post, in order; none, where an author is given whose post it is not."""
+    asked = _of_post(number)
+    if author is not None:
+        asked = asked.join_from(insertion, post, post.c.number == insertion.c.post)
+        asked = asked.where(post.c.author == author)
+    return [insertion_of(row) for row in conn.execute(asked)]
 
 
 def pending_of(conn: Connection, author: int, limit: int) -> list[Listed]:
@@ -446,7 +506,7 @@ def _listed(conn: Connection, found: Iterable[AnyRow]) -> list[Listed]:
 
 @dataclass(frozen=True, slots=True)
 class ChooseRow:
-    """Some rows are to become others: those of a post, or of an author, or of everybody.
+    """Some rows are to become others: those of a post, an author or an account, or all.
 
     `becomes` is given each of them and the time, and gives what it becomes, or None: it stays.
     """
@@ -454,6 +514,7 @@ class ChooseRow:
     becomes: Callable[[Insertion, datetime], Insertion | None]
     author: int | None = None
     number: int | None = None
+    account: int | None = None
 
 
 @operation(grows=False)
@@ -472,6 +533,8 @@ def _choose(tx: Transaction, row: ChooseRow) -> tuple[tuple[Insertion, Insertion
         asked = asked.where(or_(_IS_OPEN, insertion.c.state == State.PARKED.value))
     if row.author is not None:
         asked = asked.where(post.c.author == row.author)
+    if row.account is not None:
+        asked = asked.where(insertion.c.account == row.account)
     changed = []
     for each in map(insertion_of, tx.conn.execute(asked.order_by(*_ORDER)).all()):
         new = row.becomes(each, tx.now)

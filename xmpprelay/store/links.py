@@ -50,15 +50,16 @@ class StoredLink:
 def add_link(tx: Transaction, rows: Sequence[LinkRow]) -> list[StoredLink]:
     """Link accounts to people, in place of those they had.
 
-    Linked again, an account keeps whether protected posts go there. Raises Refused if it is linked
-    to somebody else.
+    Linked again, an account keeps whether protected posts go there, and since when it is linked: it
+    has what was inserted since then. Raises Refused if it is linked to somebody else.
     """
     return [_add(tx, row) for row in rows]
 
 
 def _add(tx: Transaction, row: LinkRow) -> StoredLink:
     same = and_(link.c.site == row.site, link.c.remote_id == row.remote_id)
-    there = tx.conn.execute(select(link.c.person, link.c.private).where(same)).one_or_none()
+    asked = select(link.c.person, link.c.private, link.c.created).where(same)
+    there = tx.conn.execute(asked).one_or_none()
     if there is not None and there.person != row.person:
         raise Refused(
             f"{row.name} is linked to somebody else here, so nothing was changed: whose it is must "
@@ -70,7 +71,7 @@ def _add(tx: Transaction, row: LinkRow) -> StoredLink:
         row.name,
         row.remote_id,
         row.token,
-        tx.now,
+        tx.now if there is None else there.created,
         private=there is not None and there.private,
     )
     upsert(tx.conn, link, [{column.name: getattr(new, column.name) for column in _LINK}])

@@ -52,6 +52,7 @@ from xmpprelay.primary.base import Primary
 from xmpprelay.store.insertion import (
     ChooseRow,
     ClaimRow,
+    SettleRow,
     choose,
     claim,
     claimed,
@@ -169,6 +170,7 @@ class Engine:
         self._waits_since: dict[int, datetime] = {}  # row -> since when it waits for that
         self._barred: set[int] = set()  # accounts whose credentials do not hold
         self._busy: set[int] = set()
+        self._anew: set[int] = set()  # accounts that were to be looked at anew while they were busy
         self._turns: set[asyncio.Task[None]] = set()
         self.failures = 0  # what was not foreseen
         self.stopped: Callable[[Insertion, Post], None] = lambda _row, _post: None
@@ -185,7 +187,7 @@ class Engine:
         for each in await self._db.read(lambda conn: list(load_waiting(conn))):
             place = self._place_of(each.account)
             if place is None or not self._accounts.there(each.account):
-                await self._db.write(choose, ChooseRow(_unlinked, author=each.account))
+                await self._db.write(choose, ChooseRow(_unlinked, account=each.account))
             else:
                 place.site.waiting[each.account] = each.rows
                 place.site.turns.put(each.account, each.born, min(each.due, latest))
@@ -194,14 +196,16 @@ class Engine:
         """Take up, after the commit of an entry, what it has changed in the queue."""
         for row in rows:
             self._counts(row.account, row.opened - row.closed)
-            self.look_at(row.account)
+            self.look_at(row.account, anew=row.closed > 0)
+            if row.closed and row.post is not None:
+                self._wakes(row.post)
 
     def chosen(self, changes: Sequence[tuple[Insertion, Insertion]]) -> None:
         """Take up what somebody has changed in the queue, each row as (before, after)."""
         for before, after in changes:
             self._counts(after.account, (after.due is not None) - (before.due is not None))
             if after.due is None:
-                self._wakes(after)
+                self._wakes(after.post)
         for account in {after.account for _, after in changes}:
             self.look_at(account, anew=True)
 
@@ -209,8 +213,11 @@ class Engine:
         """Let an account have its turn; `anew`: whatever it waits for, and was refused for."""
         if anew:
             self._barred.discard(account)
+        if account in self._busy:
+            self._anew |= {account} if anew else set()
+            return
         place = self._place_of(account)
-        if place is None or account in self._barred or account in self._busy:
+        if place is None or account in self._barred:
             return
         if anew or account not in place.site.turns:
             now = self._now()
@@ -234,7 +241,7 @@ class Engine:
             self._counts(account, rows)
             self.look_at(account, anew=True)
         elif rows:
-            await self._db.write(choose, ChooseRow(_unlinked, author=account))
+            self.chosen(await self._db.write(choose, ChooseRow(_unlinked, account=account)))
 
     def look_at_barred(self) -> None:
         """Try those accounts again whose credentials did not hold."""
@@ -333,7 +340,7 @@ class Engine:
         finally:
             place.site.ends()
             self._busy.discard(account)
-        await self._next(turn)
+        await self._next(turn, account)
         place.wake.set()
         await self.changed(place)
 
@@ -379,7 +386,14 @@ class Engine:
         attached = {address: name for address, name in row.media.items() if name}
         naming = self._accounts.naming(post)
         texts = texts_of(
-            post, caps, self.rules, naming, self._accounts.link(post), now, attached=tuple(attached)
+            post,
+            caps,
+            self.rules,
+            naming,
+            self._accounts.link(post),
+            now,
+            attached=tuple(attached),
+            answers=self._answers(head) if step.detached else "",
         )
         if texts is None or (row.act is Act.EDIT and len(texts) > 1):
             reason = "too_long" if texts is None else "cannot_edit"
@@ -402,6 +416,13 @@ class Engine:
         )
         new = sending(replace(head, row=row), self._new_key(), status.visibility, status, now)
         return new, further
+
+    def _answers(self, head: Head) -> str:
+        """Where somebody can read what a post answers."""
+        if head.parent is None:
+            return ""
+        there = None if head.parent_row is None else head.parent_row.remote_url
+        return there or self._accounts.link(head.parent)
 
     def _to_upload(self, head: Head, caps: Caps) -> str | None:
         """The next attachment that is not there yet."""
@@ -445,10 +466,10 @@ class Engine:
         site, now = turn.place.site, self._now()
         others_fine = site.fine_since(turn.began_s)
         site.answered(row.account, result, self._monotonic())
+        await self._settle(turn, sent(row, result, self.rules, now, others_fine=others_fine))
         if result.outcome is Outcome.AUTH and result.scope is not Scope.DRIVER:
             self._barred.add(row.account)
             await self._accounts.refused(turn.account)
-        await self._settle(turn, sent(row, result, self.rules, now, others_fine=others_fine))
 
     async def _look(self, turn: _Turn, row: Insertion) -> None:
         if row.status is None or row.first_sent is None or row.last_sent is None:
@@ -463,7 +484,8 @@ class Engine:
                 lambda: self._db.read(lambda conn: claimed(conn, row.account, look.candidates))
             )
         others_fine = site.fine_since(turn.began_s - self.rules.settle.total_seconds())
-        after = looked(row, look, taken, self.rules, self._now(), others_fine=others_fine)
+        caps = site.caps or Caps("")
+        after = looked(row, look, taken, caps, self.rules, self._now(), others_fine=others_fine)
         await self._settle(turn, after)
 
     async def _upload(self, turn: _Turn, row: Insertion, address: str) -> None:
@@ -481,7 +503,7 @@ class Engine:
     async def _failed(self, turn: _Turn) -> None:
         """Something that nobody has foreseen: if it was being sent, nobody knows what became."""
         row = turn.row
-        if row is None:
+        if row is None or row.due is None:  # nothing was begun, or it has come to its end
             return
         now, crash = self._now(), Result(Outcome.UNKNOWN, reason="crash")
         if row.state is State.SENDING:
@@ -496,24 +518,23 @@ class Engine:
     # What has become of it
 
     async def _settle(self, turn: _Turn, row: Insertion) -> None:
-        before = turn.row
-        stored = await self._until_stored(lambda: self._db.write(settle, row))
-        turn.row = stored
-        self._note(turn, before or row, stored)
+        settled = SettleRow(row, row.state if turn.row is None else turn.row.state)
+        before, turn.row = await self._until_stored(lambda: self._db.write(settle, settled))
+        self._note(turn, before, turn.row)
 
     def _note(self, turn: _Turn, before: Insertion, row: Insertion) -> None:
         """What follows from a row that was stored."""
         if before.due is not None and row.due is None:
             self._counts(row.account, -1)
         if row.due is None:
-            self._wakes(row)
+            self._wakes(row.post)
         news = row.state is not before.state or row.reason != before.reason
         if turn.head is not None and news and row.state in _TOLD:
             self.stopped(row, turn.head.post)
 
-    def _wakes(self, row: Insertion) -> None:
+    def _wakes(self, number: int) -> None:
         """Those whose oldest post answers this one need not wait any more."""
-        for account in self._waits_for.pop(row.post, ()):
+        for account in self._waits_for.pop(number, ()):
             self.look_at(account, anew=True)
 
     async def _until_stored(self, step: Callable[[], Awaitable[T]]) -> T:
@@ -525,21 +546,28 @@ class Engine:
                 log.warning("trickle.store", error=error.sentence)
                 await asyncio.sleep(STORE_AGAIN_S)
 
-    async def _next(self, turn: _Turn) -> None:
-        """When it is this account's turn again."""
-        account, place = turn.account.id, turn.place
+    async def _next(self, turn: _Turn, account: int) -> None:
+        """When it is this account's turn again: as it is now, which may be at another primary."""
+        if account in self._anew:
+            self._anew.discard(account)
+            self.look_at(account, anew=True)
+            return
         if account in self._barred:
             return
         if isinstance(turn.step, Wait):
             born = self._now() if turn.row is None else turn.row.created
-            if account not in self._busy:
-                self._put(place, account, born, turn.step.until)
-            return
-        oldest = await self._until_stored(
-            lambda: self._db.read(lambda conn: oldest_open(conn, account))
-        )
-        if oldest is not None and account not in self._busy:
-            self._put(place, account, oldest.born, oldest.due)
+            due = turn.step.until
+        else:
+            oldest = await self._until_stored(
+                lambda: self._db.read(lambda conn: oldest_open(conn, account))
+            )
+            if oldest is None:
+                return
+            born, due = oldest.born, oldest.due
+        place = self._place_of(account)
+        # If it has been looked at meanwhile, that is newer than what was read.
+        if place is not None and account not in self._busy and account not in place.site.turns:
+            self._put(place, account, born, due)
 
 
 def _unlinked(row: Insertion, now: datetime) -> Insertion | None:

@@ -119,6 +119,7 @@ class Wishes:
 
         def becomes(row: Insertion, now: datetime) -> Insertion | None:
             old = row.created < oldest and row.act is Act.INSERT
+            old = old and row.part < 2  # of what has begun, the rest comes
             if old and row.state in _DROPPABLE and not _may_be_there(row):
                 return ended(row, State.CANCELLED, EXPIRED, now)
             return None
@@ -146,10 +147,11 @@ class Wishes:
         return [after for _, after in changes]
 
     async def _why_not(self, person: Person, number: int, what: str) -> UnknownPost | Refused:
-        rows = await _sure(lambda: self._db.read(lambda conn: rows_of_post(conn, number)))
+        rows = await _sure(
+            lambda: self._db.read(lambda conn: rows_of_post(conn, number, person.id))
+        )
         post = f"#{short_id(number)}"
-        mine = any(row.account in (person.id, 0) for row in rows)
-        if not rows or not mine:
+        if not rows:
             return UnknownPost(f"No post of yours called {post} waits: `pending` lists them.")
         if any(row.state is State.INSERTED for row in rows):
             return Refused(f"{post} is inserted already; `del {post}` takes it back everywhere.")
