@@ -1,6 +1,7 @@
 """The driver for servers with Mastodon's API, on the demo primary of the quickstart."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +19,7 @@ from xmpprelay.primary.mastodon.driver import Mastodon
 from xmpprelay.quickstart.demo_primary.app import HOST, app_of
 from xmpprelay.quickstart.demo_primary.asked import MEDIA_TYPES
 from xmpprelay.quickstart.demo_primary.store import DemoStore
+from xmpprelay.quickstart.primaries import DemoPrimary, PrimaryFailed
 from xmpprelay.quickstart.private_server import free_port
 
 PICTURE = File("cat.png", "image/png", b"\x89PNG\r\n\x1a\n")
@@ -192,3 +194,67 @@ class TestDemo(UnclearSuite):
         result = await bench.primary.insert(bench.account, status(bench, "hello?"), "key")
         assert (result.outcome, result.scope) == (Outcome.AUTH, Scope.ACCOUNT)
         assert (await bench.primary.probe(bench.account)).reach is Reach.AUTH
+
+    # --- Letting programs in ---------------------------------------------------------------------
+
+    async def test_the_relay_is_let_in_and_put_out_again(self, bench: DemoBench) -> None:
+        bench.store.join("bob", "his password", ["alice", "nobody"])
+        async with let_in(bench) as (http, client):
+            demo = DemoPrimary(bench.store.path.parent, bench.port)
+            address = login.authorize_url(bench.site, client, "a verifier")
+            code = await demo.lets_in(address, "bob", "his password")
+            token = await login.exchange(http, bench.site, client, code, "a verifier")
+            assert isinstance(token, str)
+            who = await login.whose(http, bench.site, token)
+            assert isinstance(who, login.Who)
+            assert who.name == "bob"
+            followed = await login.following(http, bench.site, token, who.remote_id)
+            assert [each.name for each in followed] == ["alice"]
+            assert await login.revoke(http, bench.site, client, token)
+            assert isinstance(await login.whose(http, bench.site, token), login.Failed)
+            await demo.close()
+
+    async def test_a_code_is_good_once_and_for_who_has_asked_for_it(self, bench: DemoBench) -> None:
+        async with let_in(bench) as (http, client):
+            demo = DemoPrimary(bench.store.path.parent, bench.port)
+            address = login.authorize_url(bench.site, client, "a verifier")
+            for verifier in ("another verifier", "a verifier"):
+                code = await demo.lets_in(address, "alice", "her password")
+                first = await login.exchange(http, bench.site, client, code, verifier)
+                assert isinstance(first, str) == (verifier == "a verifier")
+                second = await login.exchange(http, bench.site, client, code, verifier)
+                assert second == login.Failed("http_400", certain=True)
+            stranger = login.Client(client.client_id, "another secret")
+            code = await demo.lets_in(address, "alice", "her password")
+            refused = await login.exchange(http, bench.site, stranger, code, "a verifier")
+            assert refused == login.Failed("invalid_client", certain=True)
+            await demo.close()
+
+    @pytest.mark.parametrize(("name", "password"), [("alice", "his password"), ("eve", "")])
+    async def test_nobody_else_can_let_it_in(
+        self, bench: DemoBench, name: str, password: str
+    ) -> None:
+        async with let_in(bench) as (_, client):
+            demo = DemoPrimary(bench.store.path.parent, bench.port)
+            address = login.authorize_url(bench.site, client, "a verifier")
+            with pytest.raises(PrimaryFailed, match=f"did not let {name} in"):
+                await demo.lets_in(address, name, password)
+            await demo.close()
+
+    async def test_a_token_does_what_it_was_given_for(self, bench: DemoBench) -> None:
+        bench.account = replace(
+            bench.account, token=bench.store.add_token(bench.alice.id, "", "read")
+        )
+        result = await bench.primary.insert(bench.account, status(bench, "hello?"), "key")
+        assert (result.outcome, result.reason) == (Outcome.REJECTED, "http_403")
+        assert await bench.stored() == []
+
+
+@asynccontextmanager
+async def let_in(bench: DemoBench) -> AsyncIterator[tuple[Http, login.Client]]:
+    """The relay's requests, and how the demo knows it."""
+    http = Http([bench.site])
+    client = await login.register(http, bench.site)
+    assert isinstance(client, login.Client)
+    yield http, client
+    await http.aclose()

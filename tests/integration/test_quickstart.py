@@ -4,6 +4,7 @@ Each run has a mark in its environment, which everything it starts inherits: tha
 knows that nothing of it is left. Its temporary directory is its own, for the same reason.
 """
 
+import asyncio
 import codecs
 import contextlib
 import os
@@ -11,19 +12,27 @@ import pty
 import re
 import select
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from xmpprelay.errors import ConfigError
+from xmpprelay.errors import ConfigError, StreamError
+from xmpprelay.primary.answers import Answer
+from xmpprelay.primary.http import Http
+from xmpprelay.primary.mastodon import login
+from xmpprelay.quickstart.people import Person
 from xmpprelay.quickstart.place import open_place
+from xmpprelay.quickstart.primaries import DemoPrimary
+from xmpprelay.quickstart.private_server import free_port
 
 STEPS = (
     " 1  A private server, and the relay on it",
@@ -35,9 +44,17 @@ STEPS = (
     " 7  The relay is restarted, and nobody is unfollowed",
     " 8  The journal has every post",
 )
+ON_DEMO = (
+    " 9  They link their accounts at the primary service",
+    "10  What alice posts is inserted there",
+    "11  The primary dies, and nobody has to wait for it",
+    "12  It is back: what has waited trickles in, once and in order",
+)
+ON_TABLE = (" 9  The primary service, a table, has every post too",)
 STAYS = "What alice, bob and carol get is shown here:"
 
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+BAR = re.compile(r"queue.*━.*16/16.*inserted")
 
 
 @dataclass
@@ -137,6 +154,12 @@ class Terminal:
     def presses_ctrl_c(self) -> None:
         os.write(self._master, b"\x03")
 
+    def presses_ctrl_d(self) -> None:
+        os.write(self._master, b"\x04")
+
+    def types(self, line: str) -> None:
+        os.write(self._master, f"{line}\n".encode())
+
     def ends(self) -> int:
         """Reads to the end; the exit code."""
         with contextlib.suppress(OSError):  # how a terminal says that nobody has it any more
@@ -158,11 +181,18 @@ def in_order(texts: tuple[str, ...], said: str) -> bool:
 def test_without_a_terminal_the_tour_is_played_and_nothing_is_left(newcomer: Newcomer) -> None:
     code, out, err = newcomer.runs()
     assert (code, err) == (0, ""), out
-    assert in_order((*STEPS, "All 8 steps worked"), out)
+    assert in_order((*STEPS, *ON_DEMO, "All 12 steps worked"), out)
     assert "alice ← home@relay  ok #2: 2 people" in out
     assert "bob   ← alice@relay The kettle is on. Who wants tea?" in out
     assert "carol ← home@relay  alice: The kettle is on. Who wants tea?  #2" in out
-    assert re.search(r"From alice to a follower: [0-9.]+ to [0-9.]+ ms\.", out)
+    assert "alice ← home@relay  You are linked as @alice@127.0.0.1." in out
+    assert re.search(r"bob   ← home@relay  \(standby since ..:.. UTC, 3 waiting\)", out)
+    assert "primary on standby, 3 before" in out
+    assert re.search(r"is on standby since\s+..:.. UTC,\s+16 waiting", out)
+    assert "primary             has taken 16 posts from the queue" in out
+    assert "journal             has 17 posts for the primary" in out
+    assert "has 17: none lost, none doubled, and each" in out
+    assert re.search(r"From alice to a follower: [0-9.]+ to [0-9.]+ m?s\.", out)
     assert "\x1b" not in out
     assert max(map(len, out.splitlines())) <= 80
     assert STAYS not in out
@@ -176,13 +206,25 @@ def test_a_kept_folder_goes_on_where_it_was(newcomer: Newcomer) -> None:
         assert (code, err) == (0, ""), out
         assert ("You follow @alice already." in out) == (number == 2)
         assert ("alice@relay among his contacts already" in out) == (number == 2)
-    assert "#8" in out
-    assert "#1 " in out
+        assert ("Open this address" in out) == (number == 1)
+    assert "has 17: none lost, none doubled" in out
     assert f"Kept in {folder}" in out
     assert newcomer.processes() == {}
     assert list(newcomer.tmp.iterdir()) == [folder]
-    secrets = [folder / name for name in ("accounts.json", "xmpprelay.toml", "relay.db")]
-    assert [path.stat().st_mode & 0o077 for path in secrets] == [0, 0, 0]
+    names = ("accounts.json", "xmpprelay.toml", "relay.db", "primary-demo.db")
+    assert [(folder / name).stat().st_mode & 0o077 for name in names] == [0, 0, 0, 0]
+
+
+def test_a_table_of_a_file_is_a_primary_too(newcomer: Newcomer) -> None:
+    folder = newcomer.tmp / "kept"
+    code, out, err = newcomer.runs("--tour-only", "--primary", "sql", "--data-dir", str(folder))
+    assert (code, err) == (0, ""), out
+    assert in_order((*STEPS, *ON_TABLE, "has 4: none lost", "All 9 steps worked"), out)
+    with closing(sqlite3.connect(folder / "primary.db")) as table:
+        rows = table.execute("SELECT handle, text FROM post ORDER BY rowid").fetchall()
+    assert [handle for handle, _ in rows] == ["alice"] * 4
+    assert rows[-1][1] == "I was gone for a moment. More tea?"
+    assert newcomer.processes() == {}
 
 
 def test_passwords_and_port_stay_those_of_a_kept_folder(newcomer: Newcomer) -> None:
@@ -193,6 +235,41 @@ def test_passwords_and_port_stay_those_of_a_kept_folder(newcomer: Newcomer) -> N
         assert second.known
     assert second.passwords == first.passwords
     assert second.server.c2s_port == first.server.c2s_port
+
+
+async def test_a_demo_primary_that_is_killed_has_what_it_has_taken(tmp_path: Path) -> None:
+    demo = DemoPrimary(tmp_path, free_port())
+    demo.join("alice", "her password")
+    await demo.start()
+    http = Http([demo.site])
+    client = await login.register(http, demo.site)
+    assert isinstance(client, login.Client)
+    address = login.authorize_url(demo.site, client, "a verifier")
+    code = await demo.lets_in(address, "alice", "her password")
+    token = await login.exchange(http, demo.site, client, code, "a verifier")
+    assert isinstance(token, str)
+    ids = []
+    for text in ("one", "two", "two"):
+        how = {"token": token, "headers": {"Idempotency-Key": text}, "json": {"status": text}}
+        answer = await http.request("POST", demo.site, "/api/v1/statuses", **how)
+        assert isinstance(answer, Answer)
+        ids.append(answer.json()["id"])
+        await demo.kill()
+        assert not demo.running
+        await demo.start()
+    assert len(set(ids)) == 2
+    assert [each.text for each in await demo.posts()] == ["one", "two"]
+    await http.aclose()
+    await demo.close()
+    assert not demo.running
+
+
+async def test_a_demo_primary_whose_port_is_taken_is_told(tmp_path: Path) -> None:
+    first, second = (DemoPrimary(tmp_path, port) for port in [free_port()] * 2)
+    await first.start()
+    with pytest.raises(StreamError, match="Another program uses port"):
+        await second.start()
+    await first.close()
 
 
 def test_two_quickstarts_do_not_share_a_folder(newcomer: Newcomer) -> None:
@@ -276,11 +353,61 @@ def test_a_relay_that_does_not_start_fails_the_first_step(newcomer: Newcomer) ->
     assert newcomer.processes() == {}
 
 
-def test_ctrl_c_ends_what_stays_up_after_the_tour(newcomer: Newcomer) -> None:
+def test_afterwards_the_primary_is_taken_away_and_brought_back_by_hand(newcomer: Newcomer) -> None:
     terminal = Terminal(newcomer)
+    said = terminal.reads_until(STAYS)
+    assert "primary   http://127.0.0.1:" in said
+    assert BAR.search(terminal.written), "a terminal is worth a bar"
+    terminal.types("primary up")
+    terminal.reads_until("It is up already.")
+    terminal.types("primary down")
+    terminal.reads_until("`primary up` ends it.")
+    assert "demo_primary" not in " ".join(newcomer.processes().values())
+    asyncio.run(posts(said, "Is it down?", "It is."))
+    terminal.reads_until("alice: It is.  #")
+    terminal.types("primary up")
+    terminal.reads_until("has taken 2 posts from the queue")
+    timeline = asyncio.run(newest(said, 2))
+    assert timeline == [("alice", "Is it down?"), ("alice", "It is.")]
+    terminal.types("what now")
+    terminal.reads_until("Here one types: primary down, primary up.")
+    terminal.presses_ctrl_d()
+    assert terminal.ends() == 0
+    assert "Traceback" not in terminal.said
+    assert newcomer.has_nothing_left()
+
+
+async def posts(said: str, *texts: str) -> None:
+    """Somebody with a client of his own is alice, and posts."""
+    server = re.search(r"server +(\S+), port (\d+)", said)
+    password = re.search(r"or be +(\S+), with the password (\S+)", said)
+    assert server is not None
+    assert password is not None
+    alice = Person("alice", password[1], password[2], server[1], int(server[2]))
+    await alice.log_in()
+    for text in texts:
+        sent = alice.says("home@relay.example.test", text)
+        await alice.sees("an answer", lambda seen: seen.text.startswith("ok #"), answers=sent)
+    await alice.log_out()
+
+
+async def newest(said: str, count: int) -> list[tuple[str, str]]:
+    """The newest posts at the demo primary: author and text, oldest first."""
+    site = re.search(r"primary +(http://127\.0\.0\.1:(\d+)) in a browser", said)
+    assert site is not None
+    demo = DemoPrimary(Path(), int(site[2]))
+    found = await demo.posts()
+    await demo.close()
+    return [(each.author, each.text) for each in found[-count:]]
+
+
+def test_ctrl_c_ends_what_stays_up_after_the_tour(newcomer: Newcomer) -> None:
+    terminal = Terminal(newcomer, "--primary", "none")
     said = terminal.reads_until(STAYS)
     assert in_order((*STEPS, "All 8 steps worked", "you@example.test", "/connect you@"), said)
     assert len(newcomer.processes()) == 3
+    terminal.types("primary down")
+    terminal.reads_until("There is no demo primary")
     began = time.monotonic()
     terminal.presses_ctrl_c()
     assert terminal.ends() == 0
@@ -302,7 +429,7 @@ def test_ctrl_c_in_the_middle_of_the_tour_says_where(newcomer: Newcomer) -> None
 
 
 def test_a_relay_that_dies_afterwards_ends_it_with_its_log(newcomer: Newcomer) -> None:
-    terminal = Terminal(newcomer)
+    terminal = Terminal(newcomer, "--primary", "none")
     terminal.reads_until(STAYS)
     newcomer.ends("xmpprelay run")
     assert terminal.ends() == 1
@@ -313,9 +440,13 @@ def test_a_relay_that_dies_afterwards_ends_it_with_its_log(newcomer: Newcomer) -
 
 def test_a_quickstart_that_is_killed_takes_its_children_with_it(newcomer: Newcomer) -> None:
     terminal = Terminal(newcomer)
-    terminal.reads_until(STAYS)
-    children = [os.pidfd_open(pid) for pid in newcomer.processes() if pid != terminal.process.pid]
-    assert len(children) == 2
+    terminal.reads_until(STEPS[2])  # all of them run by then, and nothing of them changes soon
+    started = newcomer.processes()
+    del started[terminal.process.pid]
+    assert len(started) == 3
+    for program in ("prosody -F", "demo_primary", "xmpprelay run"):
+        assert any(program in line for line in started.values())
+    children = [os.pidfd_open(pid) for pid in started]
     terminal.process.kill()
     for child in children:
         select.select([child], [], [], 30)

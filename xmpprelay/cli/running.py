@@ -2,10 +2,14 @@
 
 import asyncio
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from xmpprelay.cli.shared import config_option
+
+if TYPE_CHECKING:
+    from xmpprelay.quickstart.place import Kind
 
 
 @click.command(epilog="Example: xmpprelay run --config /etc/xmpprelay/xmpprelay.toml")
@@ -36,16 +40,23 @@ def run(config_path: Path) -> int:
     type=click.Path(path_type=Path, file_okay=False),
     help="Keep the data there; without it nothing is kept.",
 )
-def quickstart(tour_only: bool, data_dir: Path | None) -> int:
+@click.option(
+    "--primary",
+    type=click.Choice(("mastodon", "sql", "none")),
+    default="mastodon",
+    show_default=True,
+    help="The service behind the relay: a demo of one, a table in an SQLite file, or none.",
+)
+def quickstart(tour_only: bool, data_dir: Path | None, primary: "Kind") -> int:
     """Show the relay on this machine, in a tour.
 
     There are a private XMPP server, which listens on this machine only, the relay, and three people
-    who join, post and follow. After the tour all stays up for you to log in with your own client,
-    until you press Ctrl-C.
+    who join, post and follow, also while the service behind the relay is away. After the tour all
+    stays up for you to log in with your own client, until you press Ctrl-C.
     """
     from xmpprelay import log
 
     log.configure("warning")
     from xmpprelay.quickstart import tour
 
-    return asyncio.run(tour.quickstart(data_dir, tour_only))
+    return asyncio.run(tour.quickstart(data_dir, tour_only, primary))

@@ -36,9 +36,9 @@ class NotSeen(XmppRelayError):
 class Seen:
     """Something that arrived at a person's client."""
 
-    kind: str  # message, error; for presence its type: available, subscribe, subscribed, …
+    kind: str  # message, error; for presence its type or show: available, away, subscribe, …
     sender: str  # bare JID
-    text: str  # the body, or the sentence of an error; empty for presence
+    text: str  # the body, the sentence of an error, or the words of a presence
     id: str  # the stanza's
     at: float  # when it arrived, by time.perf_counter
     held: bool = False  # it says that it comes later than it was sent (XEP-0203)
@@ -199,7 +199,7 @@ class Person:
         self._arrived("error", stanza, str(error["text"] or error["condition"]))
 
     def _on_presence(self, stanza: Any) -> None:
-        self._arrived(str(stanza["type"]), stanza, "")
+        self._arrived(str(stanza["type"]), stanza, str(stanza["status"]))
 
     def _arrived(self, kind: str, stanza: Any, text: str, *, held: bool = False) -> None:
         now = time.perf_counter()

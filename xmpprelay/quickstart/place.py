@@ -2,8 +2,9 @@
 
     folder/prosody/       the private server's own
     folder/relay.db …     the relay's: configuration, database, log
-    folder/accounts.json  kept folders only: the passwords and the clients' port, so that a client
-                          that has been set up once works again after the next start
+    folder/primary…       the primary service's
+    folder/accounts.json  kept folders only: the passwords and the ports, so that a client that has
+                          been set up once works again after the next start
 
 A folder is used by one quickstart at a time.
 """
@@ -18,9 +19,10 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
 from xmpprelay.errors import ConfigError
+from xmpprelay.quickstart.primaries import DemoPrimary, Table
 from xmpprelay.quickstart.private_server import free_port
 from xmpprelay.quickstart.prosody import Prosody
 
@@ -29,6 +31,9 @@ VISITOR: Final = "you"
 
 _ACCOUNTS: Final = "accounts.json"
 _LONGEST_BYTES: Final = 93  # the relay's socket has 14 more, and the system allows it 107
+
+
+Kind: TypeAlias = Literal["mastodon", "sql", "none"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,17 +45,20 @@ class Place:
     known: bool  # there was a quickstart in this folder before
     passwords: dict[str, str]  # of DEMO and VISITOR
     server: Prosody
+    primary: DemoPrimary | Table | None
 
 
 @contextlib.contextmanager
-def open_place(data_dir: Path | None) -> Iterator[Place]:
+def open_place(data_dir: Path | None, kind: Kind = "mastodon") -> Iterator[Place]:
     """The place for a quickstart. None: a new folder, removed at the end.
 
     Raises ConfigError when the folder is of no use, or another quickstart uses it.
     """
     if data_dir is None:
         with tempfile.TemporaryDirectory(prefix="xmpprelay-") as name:
-            yield Place(Path(name), False, False, _new_passwords(), Prosody())
+            folder = Path(name)
+            primary = _primary(kind, folder, free_port())
+            yield Place(folder, False, False, _new_passwords(), Prosody(), primary)
         return
     folder = data_dir.absolute()
     problem = _wrong_with_name(folder)
@@ -62,12 +70,23 @@ def open_place(data_dir: Path | None) -> Iterator[Place]:
     with _locked(folder):
         accounts = folder / _ACCOUNTS
         known = accounts.exists()
-        passwords, port = _read(accounts) if known else (_new_passwords(), server.c2s_port)
-        server.c2s_port = free_port(port)
+        passwords, ports = _read(accounts) if known else (_new_passwords(), {})
+        server.c2s_port = free_port(ports.get("port", server.c2s_port))
+        primary_port = free_port(ports.get("primary_port"))
         accounts.touch(mode=0o600)
-        text = json.dumps({"passwords": passwords, "port": server.c2s_port}, indent=1)
-        accounts.write_text(text + "\n", encoding="utf-8")
-        yield Place(folder, True, known, passwords, server)
+        kept = {"passwords": passwords, "port": server.c2s_port, "primary_port": primary_port}
+        accounts.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+        primary = _primary(kind, folder, primary_port)
+        yield Place(folder, True, known, passwords, server, primary)
+
+
+def _primary(kind: Kind, folder: Path, port: int) -> DemoPrimary | Table | None:
+    match kind:
+        case "mastodon":
+            return DemoPrimary(folder, port)
+        case "sql":
+            return Table(folder)
+    return None
 
 
 def _wrong_with_name(folder: Path) -> str | None:
@@ -97,15 +116,15 @@ def _locked(folder: Path) -> Iterator[None]:
         yield
 
 
-def _read(accounts: Path) -> tuple[dict[str, str], int]:
-    """The passwords and the port of last time."""
+def _read(accounts: Path) -> tuple[dict[str, str], dict[str, int]]:
+    """The passwords and the ports of last time."""
     try:
         kept = json.loads(accounts.read_text(encoding="utf-8"))
         passwords = {name: str(kept["passwords"][name]) for name in (*DEMO, VISITOR)}
-        port = int(kept["port"])
-        if not 1024 <= port <= 65535:
+        ports = {name: int(kept[name]) for name in ("port", "primary_port") if name in kept}
+        if "port" not in ports or not all(1024 <= port <= 65535 for port in ports.values()):
             raise ValueError
-        return passwords, port
+        return passwords, ports
     except (ValueError, KeyError, TypeError):
         raise ConfigError(
             f"{accounts} is damaged: remove it, and new passwords are made."

@@ -22,11 +22,14 @@ import socket
 import sys
 import time
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 from xmpprelay.errors import XmppRelayError
 from xmpprelay.quickstart.prosody import Prosody
+from xmpprelay.store.database import Database
+from xmpprelay.store.queue import depths
 
 READY_WITHIN_S: Final = 20.0
 """It takes less than a second; a machine busy with tests may need several."""
@@ -45,16 +48,22 @@ class RelayFailed(XmppRelayError):
 
 
 class RelayProcess:
-    """A relay on a private server. `limits` are options of that table of its configuration."""
+    """A relay on a private server. `limits` and `primary` are options of those tables of its
+    configuration."""
 
     def __init__(
-        self, folder: Path, server: Prosody, limits: Mapping[str, float] | None = None
+        self,
+        folder: Path,
+        server: Prosody,
+        limits: Mapping[str, float] | None = None,
+        primary: Mapping[str, object] | None = None,
     ) -> None:
         self.config = folder / "xmpprelay.toml"
         self.log = folder / "relay.log"
-        self._folder = folder
+        self._database = (folder / "relay.db").absolute()
         self._server = server
         self._limits = limits or {}
+        self._primary = primary or {}
         self._process: asyncio.subprocess.Process | None = None
         self._notices: socket.socket | None = None  # what it tells its service manager
         self._watch: asyncio.Task[None] | None = None
@@ -123,6 +132,15 @@ class RelayProcess:
             raise RelayFailed(f"`xmpprelay {' '.join(arguments)}` failed: {said}")
         return out.decode()
 
+    async def waiting(self) -> int:
+        """How much waits for the primary service. Raises StoreError."""
+        url = f"sqlite:///{self._database}"
+        database = await Database.open(url, now=lambda: datetime.now(UTC), readonly=True)
+        try:
+            return sum(each.waiting for each in await database.read(depths))
+        finally:
+            await database.close()
+
     def log_tail(self, lines: int = 20) -> str:
         """The last lines of its log; nothing if it has none."""
         try:
@@ -170,7 +188,6 @@ class RelayProcess:
 
     def _write_config(self) -> None:
         """Write the configuration, for this user only; it has the secret in it."""
-        database = (self._folder / "relay.db").absolute()
         server = self._server
         lines = [
             "# Written anew by xmpprelay whenever its private server starts.",
@@ -181,9 +198,11 @@ class RelayProcess:
             f"host = {_toml(server.host)}",
             f"port = {server.component_port}",
             "[store]",
-            f"url = {_toml(f'sqlite:///{database}')}",
+            f"url = {_toml(f'sqlite:///{self._database}')}",
             "[limits]",
             *(f"{name} = {value}" for name, value in self._limits.items()),
+            "[primary]",
+            *(f"{name} = {_toml(value)}" for name, value in self._primary.items()),
             "[log]",
             'format = "console"',
         ]
@@ -215,6 +234,6 @@ def _environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in _OURS}
 
 
-def _toml(text: str) -> str:
-    """A string as TOML source; JSON's strings are, but for what it escapes beyond need."""
-    return json.dumps(text, ensure_ascii=False)
+def _toml(value: object) -> str:
+    """A value as TOML source; JSON's are, but for what it escapes beyond need."""
+    return json.dumps(value, ensure_ascii=False)

@@ -9,11 +9,13 @@ text of 80 columns. It decides nothing, and what is printed has passed `_plain`:
 what it is sent.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from rich.console import Console
 from rich.padding import Padding
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -47,7 +49,7 @@ class Screen:
     def step(self, number: int, title: str) -> None:
         """The head of a step."""
         self._out.print()
-        self._print(Text.assemble((f" {number}  ", "bold cyan"), (_plain(title), "bold")))
+        self._print(Text.assemble((f"{number:2}  ", "bold cyan"), (_plain(title), "bold")))
 
     def sends(self, who: str, to: str, text: str) -> None:
         """What a person sends."""
@@ -60,6 +62,22 @@ class Screen:
     def does(self, who: str, text: str, seconds: float | None = None) -> None:
         """What somebody or something does that is no message."""
         self._line(who, _text(text, "dim"), seconds)
+
+    @contextmanager
+    def progress(self, who: str, what: str, of: int) -> Iterator[Callable[[int], None]]:
+        """A bar, on a terminal and while it lasts: call what this gives with how much is done."""
+        if not self._out.is_terminal:
+            yield lambda done: None
+            return
+        columns = (
+            TextColumn(f"{'':{_INDENT}}{who:{_WHO - 1}}"),
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            TextColumn(what, style="dim"),
+        )
+        with Progress(*columns, console=self._out, transient=True) as bar:
+            task = bar.add_task(what, total=of)
+            yield lambda done: bar.update(task, completed=done)
 
     def note(self, text: str) -> None:
         """A remark."""

@@ -5,7 +5,7 @@ come about ends the tour: which one it was and why goes to standard error, with 
 logs, and the exit code is not 0.
 
 After the tour, on a terminal, everything stays up for somebody with a client of his own. What
-alice, bob and carol get is shown as it comes.
+alice, bob and carol get is shown as it comes, and `primary down` and `primary up` can be typed.
 
 Ctrl-C, SIGTERM and SIGHUP end it at any time, with everything it has begun: the people log out, the
 relay and the server are stopped, and what is not to be kept is removed.
@@ -21,8 +21,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from xmpprelay.errors import XmppRelayError
+from xmpprelay.quickstart.keyboard import Keyboard
 from xmpprelay.quickstart.people import NotSeen, Person
-from xmpprelay.quickstart.place import VISITOR, Place, open_place
+from xmpprelay.quickstart.place import VISITOR, Kind, Place, open_place
+from xmpprelay.quickstart.primaries import DemoPrimary
 from xmpprelay.quickstart.relay_process import RelayFailed
 from xmpprelay.quickstart.screen import Screen
 from xmpprelay.quickstart.steps import Steps
@@ -30,14 +32,17 @@ from xmpprelay.quickstart.steps import Steps
 EXIT_INTERRUPTED: Final = 130  # as of a process that SIGINT ended
 EXIT_FAILED: Final = 1
 
+QUEUE_WITHIN_S: Final = 20.0
+"""A queue that gets no shorter for so long is left alone: `queue` tells more of it."""
+
 _LOG_LINES: Final = 12
 
 
-async def quickstart(data_dir: Path | None, tour_only: bool) -> int:
+async def quickstart(data_dir: Path | None, tour_only: bool, primary: Kind = "mastodon") -> int:
     """Play the tour; stay up after it, but for `tour_only` and without a terminal; the exit code.
 
-    Everything is kept in `data_dir`; nothing is kept if it is None. Raises ConfigError when the
-    folder is of no use.
+    Everything is kept in `data_dir`; nothing is kept if it is None. `primary` is the service behind
+    the relay. Raises ConfigError when the folder is of no use.
     """
     screen = Screen()
     ended = asyncio.Event()
@@ -45,7 +50,7 @@ async def quickstart(data_dir: Path | None, tour_only: bool) -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, ended.set)
     stays = not tour_only and sys.stdin.isatty() and sys.stdout.isatty()
-    with open_place(data_dir) as place:
+    with open_place(data_dir, primary) as place:
         try:
             async with contextlib.AsyncExitStack() as stack:
                 tour = Tour(place, screen, stack, ended)
@@ -129,10 +134,12 @@ class Tour:
 
     def _failed(self, why: str) -> None:
         relay, server = self._steps.relay, self._place.server
-        logs = (
+        logs = [
             (f"the relay's log ({relay.log})", relay.log_tail(_LOG_LINES)),
             ("Prosody's log", server.log_tail(_LOG_LINES)),
-        )
+        ]
+        if isinstance(self._place.primary, DemoPrimary):
+            logs.append(("the demo primary's log", self._place.primary.log_tail(_LOG_LINES)))
         where = f"{self._at[0].upper()}{self._at[1:]} failed. " if self._at else ""
         self._screen.bad(where + why, [(whose, text) for whose, text in logs if text not in why])
 
@@ -154,22 +161,65 @@ class Tour:
                 ("write to", f"{home}: help, join NAME, follow alice"),
                 ("or add", f"alice@{server.component_domain} to your contacts"),
                 ("or be", f"alice@{server.domain}, with the password {passwords['alice']}"),
+                *self._of_primary(),
             ]
         )
         screen.blank()
         screen.note("What alice, bob and carol get is shown here:")
 
+    def _of_primary(self) -> list[tuple[str, str]]:
+        primary = self._place.primary
+        if not isinstance(primary, DemoPrimary):
+            return []
+        return [
+            ("primary", f"{primary.site} in a browser; `link` goes there, with the same password"),
+            ("type here", "primary down, primary up: let it die, and bring it back"),
+        ]
+
     async def _show_what_comes(self) -> None:
         for person in self._steps.people.values():
             person.forgets()
         shows = [asyncio.create_task(self._show(person)) for person in self._steps.people.values()]
+        typed = asyncio.create_task(self._obey_what_is_typed())
+        tasks = (*shows, typed)
         try:
-            await asyncio.wait(shows, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for show in shows:
-                show.cancel()
-            await asyncio.gather(*shows, return_exceptions=True)
-        raise NotSeen("The server ended by itself.")
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        if not typed.done() or typed.cancelled():
+            raise NotSeen("The server ended by itself.")
+        typed.result()
+
+    async def _obey_what_is_typed(self) -> None:
+        """Until there is nothing more to come, as after Ctrl-D."""
+        with Keyboard() as keyboard:
+            while (line := await keyboard.line()) is not None:
+                try:
+                    await self._obey(line.split())
+                except XmppRelayError as error:
+                    self._screen.note(error.sentence)
+
+    async def _obey(self, words: list[str]) -> None:
+        screen, primary = self._screen, self._place.primary
+        match words:
+            case []:
+                pass
+            case ["primary", *_] if not isinstance(primary, DemoPrimary):
+                screen.note("There is no demo primary: `--primary mastodon` has one.")
+            case ["primary", "down"] if isinstance(primary, DemoPrimary) and primary.running:
+                await self._steps.take_away()
+                screen.note("Post something: it goes live all the same. `primary up` ends it.")
+            case ["primary", "up"] if isinstance(primary, DemoPrimary) and not primary.running:
+                await self._steps.bring_back(within_s=QUEUE_WITHIN_S)
+            case ["primary", "down" | "up"]:
+                screen.note(f"It is {words[1]} already.")
+            case _:
+                screen.note(
+                    "Here one types: primary down, primary up. Posts and commands of the relay are "
+                    "for your client. Ctrl-C ends all."
+                )
 
     async def _show(self, person: Person) -> None:
         while True:

@@ -26,7 +26,7 @@ HEADERS: Final[Mapping[str, str]] = {
 }
 
 _MARKED: Final = re.compile(
-    r"https?://[^\s<>\"]+|(?<![\w/@.])@(?P<name>\w{1,30}(?:@[\w-]+(?:\.[\w-]+)*(?::\d+)?)?)"
+    r"https?://[^\s<>\"]+|(?<![\w/=@])@(?P<name>\w{1,30}(?:@[\w-]+(?:\.[\w-]+)*(?::\d+)?)?)"
 )
 
 _STYLE: Final = """
@@ -39,7 +39,7 @@ body { margin: 0; background: var(--paper); color: var(--ink);
   font: 1rem/1.5 system-ui, sans-serif; }
 main { max-width: 40rem; margin: 0 auto; padding: 1.25rem 1rem 3rem; }
 h1 { font-size: 1.4rem; line-height: 1.25; margin: 0; }
-.sub, footer, time, .kind { color: var(--faint); font-size: .875rem; }
+.sub, time, .kind { color: var(--faint); font-size: .875rem; }
 .sub { margin: .25rem 0 1.25rem; }
 ol { list-style: none; margin: 0; padding: 0; }
 li, form { background: var(--card); border: 1px solid var(--line); border-radius: .6rem; }
@@ -49,7 +49,6 @@ li p, li img { margin: .15rem 0 0; overflow-wrap: anywhere; }
 li img { display: block; max-width: 100%; max-height: 16rem; border-radius: .4rem; }
 a { color: var(--mark); }
 time a { color: inherit; text-decoration: none; }
-footer { margin-top: 1.25rem; overflow-wrap: anywhere; }
 form { padding: 1rem; }
 label { display: block; margin: 0 0 .8rem; }
 input { display: block; width: 100%; font: inherit; padding: .5rem .6rem; margin-top: .2rem;
@@ -67,16 +66,14 @@ code { display: block; font-size: 1.05rem; padding: .7rem .8rem; overflow-wrap: 
 def timeline(statuses: Sequence[Kept], count: int) -> str:
     """The newest public posts."""
     items = "".join(_item(each) for each in statuses)
-    head = f"{count} post{'' if count == 1 else 's'}" if count else "No posts yet"
-    more = "" if count <= len(statuses) else f", the newest {len(statuses)} of them here"
+    head = f"{count} public post{'' if count == 1 else 's'}" if count else "No public posts yet"
+    more = f", the newest {len(statuses)} of them here" if count > len(statuses) else ""
     return _page(
         "The demo primary",
         "<h1>The demo primary</h1>"
-        f'<p class="sub">{head}{more}. Public timeline, newest first.</p>'
-        f"<ol>{items}</ol>"
-        f"<footer>This page fetches itself every {FRESH_S} seconds. If it says that it cannot be "
-        "reached, the demo primary is down: <b>primary up</b> in the terminal starts it."
-        "</footer>",
+        f'<p class="sub">{head}{more}. This page fetches itself every {FRESH_S} seconds; while the '
+        "primary is down it is gone too.</p>"
+        f"<ol>{items}</ol>",
     )
 
 
