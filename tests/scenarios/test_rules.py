@@ -28,8 +28,19 @@ OTHERWISE: Final = {
     "S10.5": "tests/integration/test_writing.py",
     "S12.5": "tests/faults/test_floods.py",
     "S12.6": "tests/unit/test_newcomers.py",
-    # Later.
-    "S14": "docs/semantics.md",
+    # What is at a primary, and accounts elsewhere.
+    "S14.1": "tests/contract/test_insertion.py",
+    "S14.2": "tests/integration/test_linking.py",
+    "S14.3": "tests/integration/test_linking.py",
+    "S14.4": "tests/unit/test_insertion.py",
+    "S14.5": "tests/contract/status_suite.py",
+    "S14.6": "tests/unit/test_mentions.py",
+    "S14.7": "tests/unit/test_insertion.py",
+    "S14.8": "tests/unit/test_insertion.py",
+    "S14.9": "tests/integration/test_cli_primary.py",
+    "S14.10": "tests/contract/test_insertion.py",
+    "S14.11": "tests/unit/test_insertion.py",
+    "S14.12": "tests/contract/test_insertion.py",
 }
 """The rules that no story shows, and who does."""
 
