@@ -18,6 +18,7 @@ OTHERWISE: Final = {
     "S1.3": "tests/integration/test_posting.py",
     "S5.5": "tests/integration/test_following.py",
     "S6.6": "tests/integration/test_keeping_out.py",
+    "S8.3": "tests/integration/test_reporting.py",
     "S9.3": "tests/contract/test_posts.py",
     # Who is quicker.
     "S11.3": "tests/unit/test_returns.py",
