@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import cycle
 from typing import Final
 
 from xmpprelay.core.insertion import Rules, Send
@@ -25,6 +26,7 @@ LATE: Final = timedelta(minutes=5)
 
 _ELLIPSIS: Final = "…"
 _URL: Final = re.compile(r"https?://[^\s<>\"]+")
+_LINKS: Final = re.compile(rf"(?<![A-Za-z0-9_])({_URL.pattern})")
 _ACCOUNT: Final = re.compile(r"(@[A-Za-z0-9_]+)@[A-Za-z0-9.-]+")
 
 _OPENNESS: Final = {
@@ -134,12 +136,34 @@ def _split(text: str, caps: Caps, most: int) -> tuple[str, ...]:
 
 
 def _named(text: str, naming: Naming) -> str:
+    """The text with names as they are there; what is in an address of the Web stays as it is."""
+    between = _LINKS.split(text)
+    return "".join(
+        each if link else _named_between(each, naming)
+        for link, each in zip(cycle((False, True)), between, strict=False)
+    )
+
+
+def _named_between(text: str, naming: Naming) -> str:
     def there(name: str, domain: str | None) -> str | None:
         account = naming.there(name, domain)
         if account:
-            return f"@{account}"
+            return f"@{_MARK}{account}{_MARK}"
         if account is None and domain is not None:
             return None  # somebody elsewhere: no name of ours
         return f"@{WORD_JOINER}{name}" if domain is None else f"@{WORD_JOINER}{name}@{domain}"
 
-    return rename(text, there)
+    text = _BARE.sub(f"@{WORD_JOINER}", rename(text, there))
+    return _GLUED.sub(WORD_JOINER, text).replace(_MARK, "")
+
+
+_MARK: Final = "\x00"
+"""Around an account that was put in; no text has one (S4)."""
+
+_BARE: Final = re.compile(
+    r"(?<![A-Za-z0-9_])@(?=[A-Za-z0-9_])(?![A-Za-z0-9_.-]+@[A-Za-z0-9-]+\.[A-Za-z0-9])"
+)
+"""What is no name of ours, such as one of 21 letters, and may be one there."""
+
+_GLUED: Final = re.compile(rf"{_MARK}(?=[.-][A-Za-z0-9_])")
+"""The end of an account that what follows would be taken for a part of its host."""
