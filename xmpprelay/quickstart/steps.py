@@ -232,7 +232,7 @@ class Steps:
             await self._link_account(who, self._silently)
             await self._silently("alice", f"follow {who}", f"You follow @{who}")
         self._allows_presence("alice")
-        self._screen.does("bob, carol", "join and link theirs as well, and alice follows them")
+        self._screen.does("bob, carol", "join and link theirs too; alice follows them")
         await self._take_mark()
 
     async def _link_account(self, who: str, ask: Ask) -> None:
@@ -246,11 +246,11 @@ class Steps:
             return
         code = await demo.lets_in(address[0], who, self._place.passwords[who])
         if ask == self._ask:
-            self._screen.does(who, "opens that, logs in, lets the relay in, and gets a code")
+            self._screen.does(who, "logs in there, lets it in, and gets a code")
         await ask(who, f"link {code}", "You are linked")
 
     async def _insert(self) -> None:
-        number, sent = await self._post("The shop is open again. I am off to get milk.")
+        number, sent = await self._post("I am off to get milk.")
         await self._both_receive(number, sent)
         (there,) = await self._come_to_primary(1)
         took = time.perf_counter() - sent
@@ -363,9 +363,7 @@ class Steps:
             ]:
                 raise NotSeen(f"The primary has what {who} posted in another order.")
         self._screen.does("journal", f"has {len(journal)} posts for the primary")
-        self._screen.does(
-            "primary", f"has {len(there)}: none lost, none doubled, and each author's in order"
-        )
+        self._screen.does("primary", f"has {len(there)}: no loss, no double, each author in order")
 
     async def _take_mark(self) -> None:
         """What is posted from now on is to be at the primary."""
