@@ -2,9 +2,10 @@
 
 `limit` is how many requests may be under way at once, 0 to 8. At 0 the primary is on standby: no
 post is sent, it is only probed, at growing intervals with jitter. Two good probes open it again, at
-1: it comes back gently. Each success adds `1/limit`, so one to a full round; each failure halves
-it. Failures are what says something about the service as a whole (no connection, time-outs, 5xx);
-that it refuses a post, or asks for patience, is none.
+1: it comes back gently. Each success adds `1/limit`, so one to a full round, but not where requests
+begin to queue at the service; each failure halves it. Failures are what says something about the
+service as a whole (no connection, time-outs, 5xx); that it refuses a post, or asks for patience, is
+none.
 
 Functions of (state, now, event). Times are seconds on one monotonic clock; jitter, from 0 to 1, is
 drawn by the caller.
@@ -71,8 +72,8 @@ class Health:
         """How many requests may be under way now."""
         return 0 if self.away else max(1, int(self.limit))
 
-    def succeeded(self, now: float) -> "Health":
-        """After a request that came through."""
+    def succeeded(self, now: float, *, quick: bool = True) -> "Health":
+        """After a request that came through; one that had to wait there is no reason for more."""
         if (
             self.limit == 0
         ):  # it was under way when the standby began, or the operator's flag is OFF
@@ -80,7 +81,7 @@ class Health:
         calm = self.failed_at is None or now - self.failed_at >= CALM_S
         return replace(
             self,
-            limit=min(MOST, self.limit + 1.0 / self.limit),
+            limit=min(MOST, self.limit + 1.0 / self.limit) if quick else self.limit,
             fails=0.0,
             row=0,
             tries=0 if calm else self.tries,

@@ -20,6 +20,12 @@ from xmpprelay.core.pacing import Bucket, Buckets, Rate
 from xmpprelay.core.primary import Caps, Outcome, Probe, Reach, Result, Scope
 from xmpprelay.core.turns import LIVE, Turns
 
+SLOWER: Final = 1.25
+"""A request that takes so many times as long as a quick one had to wait for others."""
+
+QUICK_FADES: Final = 1.01
+"""How quick it can be is learned anew: what was quickest counts a percent less each time."""
+
 MOST_ACCOUNTS: Final = 100_000
 """Accounts whose own pace is remembered; none of them is forgotten before it is full again."""
 
@@ -51,6 +57,7 @@ class Site:
         self._silent_until = 0.0  # and all of it did
         self._done: deque[float] = deque()  # when rows were inserted, of the last minute
         self._succeeded_at: float | None = None
+        self._quick_s: float | None = None  # how long a request takes that need not wait there
 
     @property
     def total(self) -> int:
@@ -106,8 +113,8 @@ class Site:
 
     # What comes back
 
-    def answered(self, account: int, result: Result, now_s: float) -> None:
-        """Learn from an answer, or from there being none."""
+    def answered(self, account: int, result: Result, now_s: float, took_s: float = 0.0) -> None:
+        """Learn from an answer, or from there being none; `took_s` is how long it took."""
         if result.left is not None and result.left_for_s:
             limit = None if self.caps is None else self.caps.account_rate
             # The relay alone leaves as much as a burst (`Rate.share`); so when less is left, other
@@ -116,10 +123,10 @@ class Site:
                 self._not_before[account] = now_s + result.left_for_s
         match result.outcome:
             case Outcome.INSERTED | Outcome.DUPLICATE:
-                self._succeeded(now_s)
+                self._succeeded(now_s, took_s)
                 self._done.append(now_s)
             case Outcome.REJECTED:
-                self._succeeded(now_s)
+                self._succeeded(now_s, took_s)
             case Outcome.UNKNOWN:
                 self._failed(result, now_s)
             case Outcome.AUTH if result.scope is Scope.DRIVER:
@@ -140,9 +147,11 @@ class Site:
         else:
             self._not_before[account] = now_s + result.retry_after_s
 
-    def _succeeded(self, now_s: float) -> None:
+    def _succeeded(self, now_s: float, took_s: float) -> None:
         self._succeeded_at = now_s
-        self.health = self.health.succeeded(now_s)
+        faded_s = took_s if self._quick_s is None else self._quick_s * QUICK_FADES
+        self._quick_s = min(took_s, faded_s)
+        self.health = self.health.succeeded(now_s, quick=took_s <= SLOWER * self._quick_s)
 
     def _failed(self, result: Result, now_s: float) -> None:
         self._told(result.reason, result.detail)

@@ -451,7 +451,7 @@ class Engine:
                 await self._send(turn, head, row)
 
     async def _send(self, turn: _Turn, head: Head, row: Insertion) -> None:
-        driver, key = turn.place.driver, row.key or ""
+        driver, key, began_s = turn.place.driver, row.key or "", self._monotonic()
         own = "" if head.own_row is None else head.own_row.remote_id or ""
         match row.act:
             case Act.INSERT if row.status is not None:
@@ -460,12 +460,12 @@ class Engine:
                 result = await driver.edit(turn.account, own, row.status, key)
             case _:
                 result = await driver.delete(turn.account, own)
-        await self._answered(turn, row, result)
+        await self._answered(turn, row, result, began_s)
 
-    async def _answered(self, turn: _Turn, row: Insertion, result: Result) -> None:
-        site, now = turn.place.site, self._now()
+    async def _answered(self, turn: _Turn, row: Insertion, result: Result, began_s: float) -> None:
+        site, now, now_s = turn.place.site, self._now(), self._monotonic()
         others_fine = site.fine_since(turn.began_s)
-        site.answered(row.account, result, self._monotonic())
+        site.answered(row.account, result, now_s, now_s - began_s)
         await self._settle(turn, sent(row, result, self.rules, now, others_fine=others_fine))
         if result.outcome is Outcome.AUTH and result.scope is not Scope.DRIVER:
             self._barred.add(row.account)
@@ -494,7 +494,7 @@ class Engine:
         file = await self._fetch(address)
         result = None if file is None else await turn.place.driver.upload(turn.account, file)
         if result is not None and result.outcome not in _UPLOADED | {Outcome.REJECTED}:
-            await self._answered(turn, row, _harmless(result))
+            await self._answered(turn, row, _harmless(result), turn.began_s)
             return
         there = result is not None and result.outcome in _UPLOADED
         name = (result.remote_id or "") if there and result is not None else ""

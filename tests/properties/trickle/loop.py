@@ -12,6 +12,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def __init__(self) -> None:
         super().__init__()
+        select = self._selector.select  # type: ignore[attr-defined]
+        self._selector.select = lambda _timeout=None: select(0)  # type: ignore[attr-defined]
         self._at = 0.0
         self._turns = 0
 

@@ -5,7 +5,7 @@ What is in the process, the engine above all, is gone with a kill.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any, Final, TypeVar
@@ -39,6 +39,7 @@ class Disk:
 
     def __init__(self, now: Callable[[], datetime], people: int) -> None:
         self._now = now
+        self.people = people
         self._numbers = Numbers(1)
         engine = create_engine("sqlite://", poolclass=StaticPool)
         metadata.create_all(engine)
@@ -71,6 +72,19 @@ class Disk:
         self.moment("reads")
         with self.conn.begin():
             return fn(self.conn)
+
+    async def write_all(self, op: Operation[Any, Any], rows: Sequence[Any]) -> list[Any]:
+        """Write many rows in one transaction, as the writer does when many have come."""
+        with self.conn.begin():
+            return list(op(Transaction(self.conn, self._now(), self._numbers), rows))
+
+    def any_open(self, accounts_upto: int = 1 << 30) -> bool:
+        """Whether anything is still to come."""
+        with self.conn.begin():
+            asked = select(insertion.c.id).where(
+                insertion.c.due.is_not(None), insertion.c.account <= accounts_upto
+            )
+            return self.conn.scalar(asked.limit(1)) is not None
 
     def rows(self) -> list[Insertion]:
         """The whole queue, what is done included."""
