@@ -79,6 +79,7 @@ class Inserting:
     ) -> None:
         self._config = config
         self._db = db
+        self._graph = graph
         self._people = people
         self._relay = relay
         self._voice = voice
@@ -124,6 +125,7 @@ class Inserting:
         self._minutes = 0
         if self.places:
             relay.account_of = self._account_of
+            relay.most = self._most
             relay.waits = self._waits
         if self.linking is not None:
             self.linking.changed.append(self._link_changed)
@@ -145,6 +147,10 @@ class Inserting:
 
     def _account_of(self, draft: Draft, author: int) -> int | None:
         return None if draft.relay_only else self.accounts.for_author(author)
+
+    def _most(self, author: int) -> Visibility:
+        """Who may see at most what an author posts now, whatever he opens later (S14.3)."""
+        return Visibility.PRIVATE if self._graph.protected(author) else Visibility.PUBLIC
 
     def _waits(self, post: Post, account: int) -> str:
         """What the answer to a post says of its insertion (S14)."""

@@ -71,14 +71,13 @@ async def _resend(rooms: Rooms, call: Call) -> str:
 
 
 async def _expire(rooms: Rooms, call: Call) -> str:
-    """`expire SPAN`: what has waited for longer is dropped, now and from now on."""
+    """`expire SPAN`: what has waited for longer is dropped, now and from now on; `expire off`."""
     inserting, author = _inserting(rooms), _author(rooms, call)
     span = call.arguments["span"]
     if not isinstance(span, timedelta):
-        raise BadCommand("Say after how long: `expire 2h`.", "expire SPAN")
-    count = await inserting.wishes.expire(author, span)
-    if not span:
+        await inserting.wishes.expire(author, timedelta())
         return "Your posts wait for as long as it takes."
+    count = await inserting.wishes.expire(author, span)
     now = f" {_posts(count)} had." if count else ""
     return f"What waits for longer will not be inserted; your followers keep it.{now}"
 

@@ -322,7 +322,10 @@ VERBS: Final = (
     Verb("pending", _BARE, SERVICE, "Your posts that are not inserted yet; `~text` never is."),
     Verb("drop", _one(Slot("id", Either(Choice("all"), ID))), SERVICE, "Takes pending posts back."),
     Verb("resend", _one(_ID), SERVICE, "Inserts a held post again."),
-    Verb("expire", _one(Slot("span", SPAN)), SERVICE, "Drops your pending posts after that long."),
+    Verb(
+        "expire", _one(Slot("span", Either(SPAN, Choice("off")))), SERVICE,
+        "Drops your pending posts after that long.",
+    ),
     Verb("queue", _BARE, SERVICE, "How many posts wait to be inserted, and how long."),
     Verb("status", _BARE, SERVICE, "How the relay and its primary are."),
     Verb("stats", _BARE, SERVICE, "How much there is: people, posts, deliveries."),

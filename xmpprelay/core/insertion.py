@@ -132,7 +132,7 @@ class Insertion:
     high_water: str | None = None
     remote_id: str | None = None
     remote_url: str | None = None
-    visibility: Visibility | None = None
+    visibility: Visibility | None = None  # as it was sent; before that, who may see it at most
     status: Status | None = None  # as it was sent; None: it was not, or that is settled
     media: Mapping[str, str] = field(default_factory=dict)  # address -> remote id
     reason: str = ""
@@ -211,7 +211,7 @@ def _insert(head: Head, rules: Rules, now: datetime) -> Step:
     post, row = head.post, head.row
     if post.deleted:
         return End(State.CANCELLED, "deleted")
-    if head.protected and not head.private:
+    if _confined(head) and not head.private:
         return End(State.CANCELLED, "protected")
     if head.expire is not None and now - row.created > head.expire and row.part < 2:
         return End(State.CANCELLED, EXPIRED)
@@ -224,7 +224,13 @@ def _insert(head: Head, rules: Rules, now: datetime) -> Step:
         return End(head.before.state, "part_before")
     if post.parent is not None:
         return _reply(head, rules, now)
-    return Send(most=Visibility.PRIVATE if head.protected else Visibility.PUBLIC)
+    return Send(most=Visibility.PRIVATE if _confined(head) else Visibility.PUBLIC)
+
+
+def _confined(head: Head) -> bool:
+    """Whether it is for approved followers: by what its author is now, or was when he posted it."""
+    row = head.row
+    return head.protected or (row.first_sent is None and row.visibility is Visibility.PRIVATE)
 
 
 def _reply(head: Head, rules: Rules, now: datetime) -> Step:
@@ -232,7 +238,7 @@ def _reply(head: Head, rules: Rules, now: datetime) -> Step:
     parent, there = head.parent, head.parent_row
     if parent is None or parent.deleted or there is None or there.state is State.CANCELLED:
         return End(State.CANCELLED, "parent_not_there")
-    most = Visibility.PRIVATE if head.protected else there.visibility or Visibility.PUBLIC
+    most = Visibility.PRIVATE if _confined(head) else there.visibility or Visibility.PUBLIC
     if there.state is State.INSERTED and head.parent_elsewhere:
         return Send(detached=True, most=most)
     if there.state is State.INSERTED:

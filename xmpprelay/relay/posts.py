@@ -18,6 +18,7 @@ from xmpprelay.core.delivery import Delivery
 from xmpprelay.core.graph import Graph
 from xmpprelay.core.mentions import Named, read_names
 from xmpprelay.core.model import Draft, Kind, Person, Post
+from xmpprelay.core.primary import Visibility
 from xmpprelay.core.text import check_length, short_id
 from xmpprelay.core.wishes import Window
 from xmpprelay.errors import NotRegistered, Refused
@@ -44,8 +45,8 @@ class Relay:
     never told of something; `mention` says something unasked to a bare JID. `live_per_hour`, which
     is set by whoever knows about volume, gives how many posts of an author an hour come by
     themselves (S10.3). `account_of` gives the account in whose name a draft of an author is
-    inserted into the primary, `waits` what the answer to a post says of that; both are set by
-    whoever inserts.
+    inserted into the primary, `most` who may see at most what the author posts now there, `waits`
+    what the answer to a post says of that; these are set by whoever inserts.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class Relay:
         self._taking = Taking(journal, limits, graph.follower_count, monotonic)
         self.live_per_hour: Callable[[int], int | None] = _all
         self.account_of: Callable[[Draft, int], int | None] = _nobodys
+        self.most: Callable[[int], Visibility] = _everybody
         self.waits: Callable[[Post, int], str] = _nothing_waits
         self.sight = Sight(db, graph, delivery)
         self.letters = Letters(
@@ -134,9 +136,10 @@ class Relay:
         told = [] if self._graph.wishes(author.id).quiet else [self._counted(post)]
         if appended.duplicate:
             told = [f"ok #{short_id(post.number)}: it was posted already"] if told else []
-        elif told and row.account is not None and (waits := self.waits(post, row.account)):
+            return Accepted(post, appended.duplicate, "; ".join(told))
+        if told and row.account is not None and (waits := self.waits(post, row.account)):
             told.append(waits)
-        elif unknown is not None:
+        if unknown is not None:
             told.append(
                 f"no @{unknown} here; sent as an ordinary post; `del` within 2 minutes undoes it"
             )
@@ -173,6 +176,7 @@ class Relay:
             live_per_hour=self.live_per_hour(author.id),
             attachments=draft.attachments,
             account=self.account_of(draft, author.id),
+            most=self.most(author.id),
         )
         return row, unknown
 
@@ -282,6 +286,10 @@ def _all(_author: int) -> int | None:
 
 def _nobodys(_draft: Draft, _author: int) -> int | None:
     return None
+
+
+def _everybody(_author: int) -> Visibility:
+    return Visibility.PUBLIC
 
 
 def _nothing_waits(_post: Post, _account: int) -> str:

@@ -110,12 +110,14 @@ def _status_of(text: str) -> Status:
 # --- with the entry of the journal ---------------------------------------------------------------
 
 
-def queue_posts(tx: Transaction, posts: Sequence[tuple[Post, int]]) -> None:
-    """Queue new posts, each for an account; in the transaction that makes them."""
+def queue_posts(tx: Transaction, posts: Sequence[tuple[Post, int, Visibility]]) -> None:
+    """Queue new posts, each for an account and for whom at most; in the making transaction."""
     if posts:
         rows = (
-            Insertion(0, account, each.number, Act.INSERT, each.created, due=each.created)
-            for each, account in posts
+            Insertion(
+                0, account, each.number, Act.INSERT, each.created, due=each.created, visibility=most
+            )
+            for each, account, most in posts
         )
         tx.conn.execute(insert(insertion), [_values(row) for row in rows])
 

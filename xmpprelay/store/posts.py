@@ -13,6 +13,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, func, insert, or_, select, update
 
 from xmpprelay.core.model import CHANGES, Appended, Kind, Post, Queued, Standing
+from xmpprelay.core.primary import Visibility
 from xmpprelay.core.text import short_id
 from xmpprelay.errors import Refused, UnknownPost
 from xmpprelay.store.dedupe import Key, key_of, post_row, posts_by_key
@@ -63,6 +64,7 @@ class PostRow:
     live_per_hour: int | None = None  # so many an hour come by themselves, more are surplus
     attachments: tuple[str, ...] = ()
     account: int | None = None  # in whose name it is inserted into the primary; None: never
+    most: Visibility = Visibility.PUBLIC  # who may see it there at most
 
     @property
     def said(self) -> str:
@@ -94,7 +96,7 @@ def append_post(tx: Transaction, rows: Sequence[PostRow]) -> list[Appended]:
         if key is not None:
             made[key] = new
         queued = () if row.account is None else (Queued(row.account, 1),)
-        queue += [(new, each.account) for each in queued]
+        queue += [(new, each.account, row.most) for each in queued]
         results.append(Appended(new, duplicate=False, standings=standings, queued=queued))
         posts.append(post_row(new, key, row.stanza_id))
         cursors += [{"number": new.number, "lane": lane, "position": 0} for lane in row.lanes(new)]

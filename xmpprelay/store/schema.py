@@ -352,7 +352,7 @@ insertion = Table(
     Column("high_water", Text),  # remote id that was there before the first sending
     Column("remote_id", Text),
     Column("remote_url", Text),
-    Column("visibility", Text),  # primary.Visibility, as it was sent
+    Column("visibility", Text),  # primary.Visibility: at most, then as it was sent
     Column("status", Text),  # JSON: what was sent, until it is known what became of it
     Column("media", Text, nullable=False, server_default="{}"),  # JSON: address -> remote id
     Column("reason", Text, nullable=False, server_default=""),  # short code of the last outcome

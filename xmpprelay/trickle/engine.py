@@ -33,6 +33,7 @@ from xmpprelay.core.insertion import (
 )
 from xmpprelay.core.model import Post, Queued
 from xmpprelay.core.primary import (
+    EVERYBODY,
     Account,
     Attempt,
     Caps,
@@ -464,6 +465,8 @@ class Engine:
 
     async def _answered(self, turn: _Turn, row: Insertion, result: Result, began_s: float) -> None:
         site, now, now_s = turn.place.site, self._now(), self._monotonic()
+        if result.outcome is Outcome.AUTH and row.account == EVERYBODY:
+            result = replace(result, scope=Scope.DRIVER)  # the only account: nothing else goes on
         others_fine = site.fine_since(turn.began_s)
         site.answered(row.account, result, now_s, now_s - began_s)
         await self._settle(turn, sent(row, result, self.rules, now, others_fine=others_fine))
