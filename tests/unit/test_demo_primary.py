@@ -1,4 +1,5 @@
-"""What the demo primary shows: nothing that somebody wrote is anything but text."""
+"""What the demo primary shows: nothing that somebody wrote is anything but text. And what the tour
+finds wrong with it."""
 
 from dataclasses import replace
 
@@ -6,6 +7,7 @@ import pytest
 
 from xmpprelay.quickstart.demo_primary import pages
 from xmpprelay.quickstart.demo_primary.store import Kept, Login, Who
+from xmpprelay.quickstart.steps import compared
 
 EVIL = '<script>alert(1)</script> & "><img src=x onerror=alert(1)>'
 
@@ -93,6 +95,27 @@ def test_no_page_runs_or_fetches_anything_of_others() -> None:
 )
 def test_a_login_allows_what_it_was_given_and_what_is_below(granted: str, allowed: bool) -> None:
     assert Login(Who(1, "alice"), "app", granted).allows("write:statuses") is allowed
+
+
+JOURNAL = [("alice", "a"), ("bob", "b"), ("alice", "c"), ("bob", "b")]
+
+
+@pytest.mark.parametrize(
+    ("there", "wrong"),
+    [
+        (JOURNAL, ""),
+        ([JOURNAL[1], JOURNAL[3], JOURNAL[0], JOURNAL[2]], ""),
+        (JOURNAL[:3], 'The primary lacks "b" of bob.'),
+        ([], 'The primary lacks "a" of alice.'),
+        ([*JOURNAL, ("alice", "c")], 'The primary has "c" of alice too often.'),
+        ([*JOURNAL, ("carol", "d")], 'The primary has "d" of carol too often.'),
+        (JOURNAL[::-1], "The primary has what alice posted in another order."),
+    ],
+)
+def test_the_tour_finds_what_is_lost_doubled_or_out_of_order(
+    there: list[tuple[str, str]], wrong: str
+) -> None:
+    assert compared(JOURNAL, there) == wrong
 
 
 def _nobody(_name: str) -> None:

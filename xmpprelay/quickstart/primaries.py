@@ -27,6 +27,7 @@ from typing import Any, Final
 import aiohttp
 
 from xmpprelay.errors import XmppRelayError
+from xmpprelay.primary.html import html_to_text
 from xmpprelay.quickstart.demo_primary.app import HOST
 from xmpprelay.quickstart.demo_primary.store import DemoStore
 from xmpprelay.quickstart.private_server import POLL_S, claim_port, end_bound, spawn_bound
@@ -188,7 +189,7 @@ class DemoPrimary:
     async def _page(self, query: dict[str, str]) -> list[Shown]:
         listed = await self._json("/api/v1/timelines/public", query | {"limit": str(_PAGE)})
         return [
-            Shown(each["id"], each["account"]["acct"], _plain(each["content"]), each["url"])
+            Shown(each["id"], each["account"]["acct"], html_to_text(each["content"]), each["url"])
             for each in reversed(listed)
         ]
 
@@ -222,8 +223,3 @@ class DemoPrimary:
             raise PrimaryFailed(
                 f"The demo primary did not answer ({type(error).__name__})."
             ) from None
-
-
-def _plain(content: str) -> str:
-    """The text of a status in HTML, of one paragraph."""
-    return html.unescape(re.sub(r"<br ?/?>", "\n", content).removeprefix("<p>").split("</p>")[0])

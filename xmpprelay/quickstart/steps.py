@@ -12,7 +12,7 @@ import json
 import re
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeAlias
 
 from xmpprelay.quickstart.demo_primary.app import HOST
@@ -34,6 +34,8 @@ MORE: Final = 4
 
 DRAINED_WITHIN_S: Final = 30.0
 """So long at most the queue may stay as it is."""
+
+AuthorText: TypeAlias = tuple[str, str]
 
 Ask: TypeAlias = Callable[[str, str, str], Awaitable[Seen]]
 """Who types what, and what the answer has in it."""
@@ -329,7 +331,7 @@ class Steps:
             if left < least:
                 least, since = left, now
             elif now - since > within_s:
-                raise NotSeen(f"{left} posts wait for the primary, and it gets no fewer.")
+                raise NotSeen(f"{left} still wait for the primary: `queue` tells how it is.")
         tell(0)
 
     async def _show_table(self) -> None:
@@ -353,15 +355,9 @@ class Steps:
         there = [(each.author, each.text) for each in await self._there()]
         if len(journal) != len(wanted):
             raise NotSeen(f"The journal has {len(journal)} of the {len(wanted)} posts.")
-        for missing in (Counter(journal) - Counter(there)).elements():
-            raise NotSeen(f'The primary lacks "{missing[1]}" of {missing[0]}.')
-        for surplus in (Counter(there) - Counter(journal)).elements():
-            raise NotSeen(f'The primary has "{surplus[1]}" of {surplus[0]} too often.')
-        for who in DEMO:
-            if [text for name, text in journal if name == who] != [
-                text for name, text in there if name == who
-            ]:
-                raise NotSeen(f"The primary has what {who} posted in another order.")
+        wrong = compared(journal, there)
+        if wrong:
+            raise NotSeen(wrong)
         self._screen.does("journal", f"has {len(journal)} posts for the primary")
         self._screen.does("primary", f"has {len(there)}: no loss, no double, each author in order")
 
@@ -461,6 +457,22 @@ class Steps:
         """Show what somebody got; presence has no text, so that one is given for it."""
         took = None if since is None else seen.at - since
         self._screen.gets(who, self.short(seen.sender), text or seen.text, took)
+
+
+def compared(journal: Sequence[AuthorText], there: Sequence[AuthorText]) -> str:
+    """What is wrong with what is at the primary, going by the journal; empty: nothing.
+
+    Both have each author's posts in their order. Among authors there is none: who was away for
+    longer, or has more, comes later.
+    """
+    for who, text in (Counter(journal) - Counter(there)).elements():
+        return f'The primary lacks "{text}" of {who}.'
+    for who, text in (Counter(there) - Counter(journal)).elements():
+        return f'The primary has "{text}" of {who} too often.'
+    for who in dict(journal):
+        if [post for post in journal if post[0] == who] != [p for p in there if p[0] == who]:
+            return f"The primary has what {who} posted in another order."
+    return ""
 
 
 def _shortened(text: str) -> str:
