@@ -35,9 +35,12 @@ _LONGEST_NAME: Final = 60
 class Fetching:
     """Fetches pictures. `anywhere` lets it ask this machine too, for tests; `ssl` likewise."""
 
-    def __init__(self, *, anywhere: bool = False, ssl: Any = True) -> None:
+    def __init__(
+        self, *, anywhere: bool = False, ssl: Any = True, within_s: float = WITHIN_S
+    ) -> None:
         self._anywhere = anywhere
         self._ssl = ssl
+        self._within_s = within_s
         self._session: aiohttp.ClientSession | None = None
         self._at_once = asyncio.Semaphore(AT_ONCE)
 
@@ -50,7 +53,7 @@ class Fetching:
         if parts.scheme != "https" or not parts.hostname or parts.username is not None:
             return None
         try:
-            async with self._at_once, asyncio.timeout(WITHIN_S):
+            async with self._at_once, asyncio.timeout(self._within_s):
                 content = await self._content(address)
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             log.info("attachment.not_fetched", reason=type(error).__name__)
@@ -112,10 +115,13 @@ def is_public(host: str) -> bool:
             inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
         if inner is not None:
             return is_public(str(inner))
+        if address not in _GLOBAL_UNICAST:  # the rest stands for something else, or for nothing yet
+            return False
     return address.is_global and not address.is_multicast
 
 
 _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
+_GLOBAL_UNICAST: Final = ipaddress.ip_network("2000::/3")
 
 
 def _picture(path: str, content: bytes) -> File | None:
