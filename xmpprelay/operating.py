@@ -6,9 +6,11 @@ them are noted in the audit, with who did it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
+from xmpprelay.approval import Approval
 from xmpprelay.control import Handler, Request
 from xmpprelay.core.blocks import OPERATOR
 from xmpprelay.core.health import Flag
@@ -18,6 +20,7 @@ from xmpprelay.errors import Refused
 from xmpprelay.inserting import Inserting
 from xmpprelay.keeping_out import KeepingOut
 from xmpprelay.people import People
+from xmpprelay.post_files import refuse_again, take_over
 from xmpprelay.store.database import Database
 from xmpprelay.store.keeping_out import COMMAND_LINE
 from xmpprelay.trickle.orders import carry_out, noted, order_of
@@ -33,6 +36,7 @@ class Operating:
         self,
         db: Database,
         people: People,
+        approval: Approval,
         keeping_out: KeepingOut,
         volume: Volume,
         inserting: Inserting,
@@ -40,6 +44,7 @@ class Operating:
     ) -> None:
         self._db = db
         self._people = people
+        self._approval = approval
         self._keeping_out = keeping_out
         self._volume = volume
         self._inserting = inserting
@@ -56,6 +61,7 @@ class Operating:
             "primary.standby": self._set_standby,
             "primary.probe": self._probe,
             "journal.order": self._order,
+            "journal.import": self._import_posts,
         }
 
     def admin_commands(self) -> list[AdminCommand]:
@@ -142,6 +148,29 @@ class Operating:
         )
         await self._keeping_out.note(COMMAND_LINE, *noted(order, posts))
         return {"posts": posts}
+
+    # Posts of other relays
+
+    async def _import_posts(self, request: Request) -> Any:
+        digest = str(request.arguments["digest"])
+        await refuse_again(self._db, digest)
+        people = [row for row in request.rows if "person" in row]
+        await self._people.add_all(
+            [(row["person"], row["handle"], ()) for row in people], lambda _: None
+        )
+        for row in people:
+            if row["protected"]:
+                await self._approval.protect(await self._people.known(row["person"]), True)
+        done = await take_over(
+            self._db,
+            request.rows[len(people) :],
+            digest,
+            account_of=self._inserting.accounts.for_author if request.arguments["insert"] else None,
+            queued=self._inserting.engine.queued,
+            progress=request.progress,
+        )
+        await self._keeping_out.note(COMMAND_LINE, "journal import", f"{done.new} posts")
+        return asdict(done)
 
 
 def told(situation: Situation) -> dict[str, Any]:

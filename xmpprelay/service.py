@@ -212,7 +212,7 @@ class Service:
         ]
         self.intake = Intake(self.voice.is_stranger)
         self.operating = Operating(
-            db, self.people, self.keeping_out, self.volume, self.inserting, now
+            db, self.people, self.approval, self.keeping_out, self.volume, self.inserting, now
         )
         self._doors()
         self.control = ControlServer(config.store.socket, self.operating.handlers())

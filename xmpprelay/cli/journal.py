@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from xmpprelay.cli.journal_files import export, import_
 from xmpprelay.cli.queue import (
     drop,
     hold,
@@ -164,7 +165,7 @@ def trace(post_id: str, as_json: bool, config_path: Path) -> None:
         click.echo(f"primary   {plain(line)}")
 
 
-for command in (retry, hold, drop):
+for command in (retry, hold, drop, export, import_):
     journal.add_command(command)
 
 

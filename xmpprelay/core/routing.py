@@ -97,6 +97,7 @@ NAMES_YOU: Final = _yes("S2.3", "it names you", Why.MENTION)
 MAY_READ: Final = _yes("S6.2", "you may read it", Why.ASKED)
 NO_FOLLOWER: Final = _no("S2.2", "you do not follow the author")
 FOLLOWED_LATER: Final = _no("S5.1", "you followed the author after this post")
+TAKEN_OVER: Final = _no("S5.1", "it was posted on another relay, before it was taken over here")
 REFUSED_LATELY: Final = _no("S6.6", "your server refuses what comes from this author")
 OTHERS_REPLIES: Final = _no("S2.2", "it is a reply to somebody whom you do not follow")
 NO_REPLIES: Final = _no("S2.2", "you want no replies to others")
@@ -132,6 +133,8 @@ def decide(graph: Graph, post: Post, person: int, outlet: Outlet = Outlet.LIVE) 
         return own
     if outlet is Outlet.ASKED:
         return MAY_READ
+    if post.atom_id is not None and outlet is not Outlet.TIMELINE:
+        return TAKEN_OVER
     named = _addressed(graph, post, person)
     if named is not None and named.yes and outlet in _NOT_PERSONAL:
         return NOT_FOR_THE_DIGEST if outlet is Outlet.DIGEST else _in_timeline(post, named)
@@ -168,6 +171,8 @@ def _undeleted(post: Post) -> Post:
 
 
 def _sent_as_posted(graph: Graph, post: Post, person: int) -> Decision:
+    if post.atom_id is not None:
+        return TAKEN_OVER
     return _addressed(graph, post, person) or _followed(graph, post, person, Outlet.LIVE)
 
 
