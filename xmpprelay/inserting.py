@@ -246,6 +246,7 @@ class Inserting:
             await self.linking.seal_anew()
         await self._people.of_the_relay(self._status_jid, STATUS)
         await self.standby.load()
+        self.announcing.take_up()
         await self.engine.load()
 
     def start(self) -> None:

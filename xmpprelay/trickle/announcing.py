@@ -35,6 +35,11 @@ class Announcing:
         self._said_at: dict[str, float] = {}
         self.changed: Callable[[], None] = lambda: None  # the presence of home@relay is another
 
+    def take_up(self) -> None:
+        """An earlier run has said what goes on now, and its end is news."""
+        for situation in self._situations():
+            self._said_away[situation.site] = situation.since
+
     def announce(self, situation: Situation) -> None:
         """A standby has begun or ended."""
         self.changed()
