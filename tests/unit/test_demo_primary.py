@@ -7,7 +7,7 @@ import pytest
 
 from xmpprelay.quickstart.demo_primary import pages
 from xmpprelay.quickstart.demo_primary.store import Kept, Login, Who
-from xmpprelay.quickstart.steps import compared
+from xmpprelay.quickstart.primary_steps import compared
 
 EVIL = '<script>alert(1)</script> & "><img src=x onerror=alert(1)>'
 

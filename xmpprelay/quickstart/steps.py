@@ -8,18 +8,13 @@ alice has her handle, bob has her among his contacts, and carol is told that she
 
 import asyncio
 import contextlib
-import json
 import re
 import time
-from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import Final, TypeAlias
 
-from xmpprelay.quickstart.demo_primary.app import HOST
-from xmpprelay.quickstart.people import PATIENCE_S, NotSeen, Person, Seen
-from xmpprelay.quickstart.place import DEMO, VISITOR, Place
-from xmpprelay.quickstart.primaries import DemoPrimary, Shown, Table
-from xmpprelay.quickstart.private_server import POLL_S
+from xmpprelay.quickstart.people import NotSeen, Person, Seen
+from xmpprelay.quickstart.place import DEMO, Place
 from xmpprelay.quickstart.relay_process import RelayProcess
 from xmpprelay.quickstart.screen import Screen
 
@@ -29,16 +24,8 @@ _LISTED: Final = 8
 BURST: Final = 20
 """Posts that somebody may send at once: a tour has no time to wait for the next second."""
 
-MORE: Final = 4
-"""Posts of each while the primary is away, besides those that are shown."""
-
-DRAINED_WITHIN_S: Final = 30.0
-"""So long at most the queue may stay as it is."""
-
-AuthorText: TypeAlias = tuple[str, str]
-
-Ask: TypeAlias = Callable[[str, str, str], Awaitable[Seen]]
-"""Who types what, and what the answer has in it."""
+Step: TypeAlias = tuple[str, Callable[[], Awaitable[None]]]
+"""Title, and what happens."""
 
 
 class Steps:
@@ -56,17 +43,15 @@ class Steps:
         self.took: list[float] = []  # seconds from alice's sending to a follower who was there
         self._author = f"alice@{place.server.component_domain}"  # alice, as an address of the relay
         self._posts: list[str] = []  # short ids
-        self._mark = ""  # what was the newest at the primary when posts began to go there
-        self._inserted: list[str] = []  # short ids of what was posted since
         self._place = place
         self._server = place.server
         self._screen = screen
         self._stack = stack
 
-    def in_order(self) -> list[tuple[str, Callable[[], Awaitable[None]]]]:
+    def in_order(self) -> list[Step]:
         """Title, and what happens. Each raises XmppRelayError when it does not come about."""
         known = self._place.known
-        steps: list[tuple[str, Callable[[], Awaitable[None]]]] = [
+        return [
             ("A private server, and the relay on it", self._begin),
             ("alice is back, and posts" if known else "alice joins, and posts", self._join),
             ("bob follows her from his contact list", self._follow_by_presence),
@@ -75,17 +60,6 @@ class Steps:
             ("bob goes away, and gets what he missed when he is back", self._away_and_back),
             ("The relay is restarted, and nobody is unfollowed", self._restart),
             ("The journal has every post", self._show_journal),
-        ]
-        if isinstance(self.primary, Table):
-            return [*steps, ("The primary service, a table, has every post too", self._show_table)]
-        if self.primary is None:
-            return steps
-        return [
-            *steps,
-            ("They link their accounts at the primary service", self._link),
-            ("What alice posts is inserted there", self._insert),
-            ("The primary dies, and nobody has to wait for it", self._go_on_without),
-            ("It is back: what has waited trickles in, once and in order", self._trickle),
         ]
 
     def short(self, jid: str) -> str:
@@ -113,18 +87,9 @@ class Steps:
                 self.people[name] = person
                 await person.log_in()
                 screen.does(name, f"logs in as {jid}")
-        if isinstance(self.primary, Table):
-            await self._take_mark()
 
     async def _begin_primary(self) -> None:
-        match self.primary:
-            case DemoPrimary() as demo:
-                for name, password in self._place.passwords.items():
-                    demo.join(name, password, DEMO if name == VISITOR else ())
-                self._stack.push_async_callback(demo.close)
-                self._screen.does("primary", f"a demo of one, at {demo.site}", await demo.start())
-            case Table() as table:
-                self._screen.does("primary", f"will be a table in {table.file.name}")
+        """Whatever there has to be before the relay starts."""
 
     async def _log_all_out(self) -> None:
         await asyncio.gather(*(person.log_out() for person in self.people.values()))
@@ -225,182 +190,14 @@ class Steps:
         if missing:
             raise NotSeen(f"The journal lacks post #{missing[0]}.")
 
-    # The primary service
-
-    async def _link(self) -> None:
-        await self._link_account("alice", self._ask)
-        for who in ("bob", "carol"):
-            await self._silently(who, f":join {who}", "Welcome")
-            await self._link_account(who, self._silently)
-            await self._silently("alice", f"follow {who}", f"You follow @{who}")
-        self._allows_presence("alice")
-        self._screen.does("bob, carol", "join and link theirs too; alice follows them")
-        await self._take_mark()
-
-    async def _link_account(self, who: str, ask: Ask) -> None:
-        """By chat, with the one step in a browser that it takes; nothing if he has done it."""
-        demo = self._demo
-        answer = await ask(who, "link", "Open this address|You are linked")
-        if "renews it" in answer.text:
-            answer = await ask(who, f"link {HOST}", "Open this address")
-        address = re.search(r"https?://\S+", answer.text)
-        if address is None:
-            return
-        code = await demo.lets_in(address[0], who, self._place.passwords[who])
-        if ask == self._ask:
-            self._screen.does(who, "logs in there, lets it in, and gets a code")
-        await ask(who, f"link {code}", "You are linked")
-
-    async def _insert(self) -> None:
-        number, sent = await self._post("I am off to get milk.")
-        await self._both_receive(number, sent)
-        (there,) = await self._come_to_primary(1)
-        took = time.perf_counter() - sent
-        self._screen.does("primary", f'has it: "{there.text}"', took)
-        self._screen.note(there.address)
-
-    async def _go_on_without(self) -> None:
-        alice, bob = self.people["alice"], self.people["bob"]
-        bob.forgets()
-        await self._demo.kill()
-        self._screen.does("primary", "is killed, by SIGKILL")
-        number, sent = await self._post("Sold out. Who has milk?")
-        await self._both_receive(number, sent)
-        for who, text in (("bob", "I have two bottles."), ("carol", "And I bring biscuits.")):
-            number, sent = await self._post(text, who)
-            self._got("alice", await self._receives("alice", number), since=sent)
-        away = await bob.sees(
-            "the relay's word that the primary is away",
-            lambda seen: seen.kind == "away" and seen.sender == self.home,
-        )
-        self._got("bob", away, f"({away.text})")
-        number, sent = await self._post("You are the best.")
-        await self._both_receive(number, sent)
-        await asyncio.gather(*(self._goes_on(who) for who in DEMO))
-        self._screen.does("all three", f"go on; {MORE * len(DEMO)} more posts are with the others")
-        alice.forgets()
-        await self._ask("alice", "queue", "waiting")
-
-    async def _goes_on(self, who: str) -> None:
-        """Somebody posts some more, each of which those have at once who follow him."""
-        for count in range(1, MORE + 1):
-            number, *_ = await self._says(who, f"{who} goes on talking, {count} of {MORE}")
-            for other in ("bob", "carol") if who == "alice" else ("alice",):
-                await self._receives(other, number)
-
-    async def _trickle(self) -> None:
-        bob = self.people["bob"]
-        bob.forgets()
-        await self.bring_back(within_s=DRAINED_WITHIN_S)
-        back = await bob.sees(
-            "the relay's word that the primary is back",
-            lambda seen: seen.kind == "available" and seen.sender == self.home,
-        )
-        self._got("bob", back, "(online)")
-        await self._compare()
-
-    async def bring_back(self, within_s: float) -> None:
-        """Start the demo primary again, and show how the queue gets shorter.
-
-        Raises NotSeen when for so long it gets no shorter.
-        """
-        screen, demo = self._screen, self._demo
-        waited = await self.relay.waiting()
-        screen.does("primary", "is started again, on the same data", await demo.start())
-        screen.note("$ xmpprelay primary probe")
-        screen.does("", (await self.relay.command("primary", "probe")).strip())
-        began = time.perf_counter()
-        with screen.progress("queue", "inserted", waited) as tell:
-            await self._drained(within_s, lambda left: tell(max(0, waited - left)))
-        took = time.perf_counter() - began
-        posts = "1 post" if waited == 1 else f"{waited} posts"
-        screen.does("primary", f"has taken {posts} from the queue" if waited else "is there", took)
-
-    async def take_away(self) -> None:
-        """Let the demo primary die."""
-        await self._demo.kill()
-        self._screen.does("primary", "is killed, by SIGKILL")
-
-    async def _drained(self, within_s: float, tell: Callable[[int], None]) -> None:
-        """Return when nothing waits for the primary any more."""
-        least, since = await self.relay.waiting(), time.perf_counter()
-        while least:
-            tell(least)
-            await asyncio.sleep(POLL_S)
-            left, now = await self.relay.waiting(), time.perf_counter()
-            if left < least:
-                least, since = left, now
-            elif now - since > within_s:
-                raise NotSeen(f"{left} still wait for the primary: `queue` tells how it is.")
-        tell(0)
-
-    async def _show_table(self) -> None:
-        await self._drained(DRAINED_WITHIN_S, lambda left: None)
-        self._screen.table(
-            ("id", "handle", "text"),
-            [(each.id, each.author, each.text) for each in await self._there()][-_LISTED:],
-        )
-        await self._compare()
-
-    async def _compare(self) -> None:
-        """Compare what the journal has with what is at the primary, author by author."""
-        command = ("journal", "list", "--json", "--limit", "1000000")
-        printed = [json.loads(line) for line in (await self.relay.command(*command)).splitlines()]
-        wanted = set(self._inserted)
-        journal = [
-            (each["author"]["handle"], each["text"])
-            for each in printed[::-1]
-            if each["id"] in wanted
-        ]
-        there = [(each.author, each.text) for each in await self._there()]
-        if len(journal) != len(wanted):
-            raise NotSeen(f"The journal has {len(journal)} of the {len(wanted)} posts.")
-        wrong = compared(journal, there)
-        if wrong:
-            raise NotSeen(wrong)
-        self._screen.does("journal", f"has {len(journal)} posts for the primary")
-        self._screen.does("primary", f"has {len(there)}: no loss, no double, each author in order")
-
-    async def _take_mark(self) -> None:
-        """What is posted from now on is to be at the primary."""
-        await self._drained(DRAINED_WITHIN_S, lambda left: None)
-        match self.primary:
-            case DemoPrimary() as demo:
-                self._mark = await demo.newest()
-            case Table() as table:
-                self._mark = f"{len(table.posts())}"
-
-    async def _there(self) -> list[Shown]:
-        """What is at the primary of the posts since then."""
-        match self.primary:
-            case DemoPrimary() as demo:
-                return await demo.posts(self._mark)
-            case Table() as table:
-                return table.posts()[int(self._mark) :]
-        return []
-
-    async def _come_to_primary(self, count: int) -> list[Shown]:
-        """What is there, when it is so much."""
-        ends_at = time.perf_counter() + PATIENCE_S
-        while len(found := await self._there()) < count:
-            if time.perf_counter() > ends_at:
-                raise NotSeen(f"What alice posted is not at the primary after {PATIENCE_S:.0f} s.")
-            await asyncio.sleep(POLL_S)
-        return found
-
-    @property
-    def _demo(self) -> DemoPrimary:
-        assert isinstance(self.primary, DemoPrimary)  # noqa: S101 - only its steps come here
-        return self.primary
-
     # What they are made of
 
     async def _ask(self, who: str, line: str, expected: str) -> Seen:
         """Type a line to home; the answer, in which the pattern is found."""
-        self._screen.sends(who, self.short(self.home), _shortened(line))
+        self._screen.sends(who, self.short(self.home), shortened(line))
         began = time.perf_counter()
         answer = await self._silently(who, line, expected)
-        self._got(who, answer, _shortened(answer.text), since=began)
+        self._got(who, answer, shortened(answer.text), since=began)
         return answer
 
     async def _silently(self, who: str, line: str, expected: str) -> Seen:
@@ -408,7 +205,7 @@ class Steps:
         person = self.people[who]
         sent = person.says(self.home, line)
         return await person.sees(
-            f"the answer to `{_shortened(line)}`",
+            f"the answer to `{shortened(line)}`",
             lambda seen: (
                 seen.kind == "message"
                 and seen.sender == self.home
@@ -435,8 +232,6 @@ class Steps:
         )
         number = re.split(r"\W+", answer.text)[1]
         self._posts.append(number)
-        if self._mark:
-            self._inserted.append(number)
         return number, answer, sent.at
 
     async def _receives(self, who: str, number: str) -> Seen:
@@ -459,23 +254,7 @@ class Steps:
         self._screen.gets(who, self.short(seen.sender), text or seen.text, took)
 
 
-def compared(journal: Sequence[AuthorText], there: Sequence[AuthorText]) -> str:
-    """What is wrong with what is at the primary, going by the journal; empty: nothing.
-
-    Both have each author's posts in their order. Among authors there is none: who was away for
-    longer, or has more, comes later.
-    """
-    for who, text in (Counter(journal) - Counter(there)).elements():
-        return f'The primary lacks "{text}" of {who}.'
-    for who, text in (Counter(there) - Counter(journal)).elements():
-        return f'The primary has "{text}" of {who} too often.'
-    for who in dict(journal):
-        if [post for post in journal if post[0] == who] != [p for p in there if p[0] == who]:
-            return f"The primary has what {who} posted in another order."
-    return ""
-
-
-def _shortened(text: str) -> str:
+def shortened(text: str) -> str:
     """A text without what makes it too long to be read: the rest of an address, or of a code."""
     text = re.sub(r"(https?://\S+?)\?\S+", r"\1?…", text)
     return re.sub(r"\b(link [\w-]{6})[\w-]{20,}", r"\1…", text)

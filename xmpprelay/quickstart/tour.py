@@ -1,8 +1,8 @@
 """`xmpprelay quickstart`: plays the tour, and keeps all up after it.
 
-`steps.py` has what happens; here it is played, and told how it went. The first step that does not
-come about ends the tour: which one it was and why goes to standard error, with the ends of the
-logs, and the exit code is not 0.
+What happens is in `steps.py` and `primary_steps.py`; here it is played, and told how it went. The
+first step that does not come about ends the tour: which one it was and why goes to standard error,
+with the ends of the logs, and the exit code is not 0.
 
 After the tour, on a terminal, everything stays up for somebody with a client of his own. What
 alice, bob and carol get is shown as it comes, and `primary down` and `primary up` can be typed.
@@ -25,9 +25,9 @@ from xmpprelay.quickstart.keyboard import Keyboard
 from xmpprelay.quickstart.people import NotSeen, Person
 from xmpprelay.quickstart.place import VISITOR, Kind, Place, open_place
 from xmpprelay.quickstart.primaries import DemoPrimary
+from xmpprelay.quickstart.primary_steps import PrimarySteps
 from xmpprelay.quickstart.relay_process import RelayFailed
 from xmpprelay.quickstart.screen import Screen
-from xmpprelay.quickstart.steps import Steps
 
 EXIT_INTERRUPTED: Final = 130  # as of a process that SIGINT ended
 EXIT_FAILED: Final = 1
@@ -78,7 +78,7 @@ class Tour:
         self._place = place
         self._screen = screen
         self._ended = ended
-        self._steps = Steps(place, screen, stack)
+        self._steps = PrimarySteps(place, screen, stack)
         self._at = ""  # the step under way
 
     async def play(self, *, stays: bool) -> int:
