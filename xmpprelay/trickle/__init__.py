@@ -24,6 +24,6 @@ spoken to in `primary/`, what is stored in `store/insertion.py`.
 - `engine.py`: the turns.
 - `standby.py`: when a primary is away, and who is told.
 - `accounts.py`: in whose name posts are inserted.
-- `wishes.py`: what people and the operator do with the queue.
+- `wishes.py`, `orders.py`: what people and the operator do with the queue.
 - `fetching.py`: attachments, from addresses that anybody may have typed.
 """
