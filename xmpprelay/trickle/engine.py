@@ -73,6 +73,9 @@ STORE_AGAIN_S: Final = 1.0
 SHORTEST_REST_S: Final = 0.01
 """The two clocks, of rows and of spans, need not agree to the last bit."""
 
+CLOSES_WITHIN_S: Final = 0.5
+"""A stop waits so long for answers: what is cut off has to be looked for after the settle time."""
+
 LONGEST_REST_S: Final = 60.0
 """Nothing is due for so long at most; then it is looked again, whatever the clocks say."""
 
@@ -317,8 +320,13 @@ class Engine:
         self._turns.add(task)
         task.add_done_callback(self._turns.discard)
 
-    async def close(self) -> None:
-        """Let go of what is under way: what became of it, the next start finds out."""
+    async def close(self, within_s: float = CLOSES_WITHIN_S) -> None:
+        """End, with what is under way if it is quick; else the next start finds out.
+
+        Nothing new may be begun any more.
+        """
+        if self._turns:
+            await asyncio.wait(self._turns, timeout=within_s)
         for task in self._turns:
             task.cancel()
         await asyncio.gather(*self._turns, return_exceptions=True)

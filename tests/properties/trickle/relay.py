@@ -12,12 +12,12 @@ from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection, StaticPool, create_engine, insert, select
 
-from tests.primaries.twin import Twin
 from xmpprelay.core.insertion import Insertion, Rules
 from xmpprelay.core.model import Appended, Post
 from xmpprelay.core.primary import Account, Status
 from xmpprelay.core.site import Site
 from xmpprelay.core.status import Naming
+from xmpprelay.primary.base import Primary
 from xmpprelay.store.insertion import insertion_of
 from xmpprelay.store.posts import ChangeRow, PostRow, append_post, change_post
 from xmpprelay.store.schema import insertion, metadata, person
@@ -138,12 +138,12 @@ class Relay:
     """One process of the relay: `runs` until it is killed."""
 
     def __init__(
-        self, disk: Disk, twin: Twin, people: People, rules: Rules, rng: Random, site: str,
+        self, disk: Disk, primary: Primary, people: People, rules: Rules, rng: Random, site: str,
         ceiling: float | None = None,
     ) -> None:  # fmt: skip
         loop = asyncio.get_running_loop()
         self.disk = disk
-        self.place = Place(Site(site, ceiling, rng.random, loop.time()), twin)
+        self.place = Place(Site(site, ceiling, rng.random, loop.time()), primary)
         places = {site: self.place}
         self._keys = (f"key-{rng.getrandbits(64):x}" for _ in iter(int, 1))
         self.engine = Engine(
@@ -166,7 +166,7 @@ class Relay:
         if self._running is not None:
             self._running.cancel()
             await asyncio.gather(self._running, return_exceptions=True)
-        await self.engine.close()
+        await self.engine.close(within_s=0.0)
 
     async def posts(self, row: PostRow) -> Post:
         appended: Appended = await self.disk.write(append_post, row)
