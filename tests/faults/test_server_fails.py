@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -198,6 +199,10 @@ async def test_whoever_is_away_is_not_waited_for(fragile_world: World) -> None:
         assert each.posts() == ["one", "two"]
 
 
+OLD_STREAMS: Final = 2
+"""Where a server has several: so many that one of these gets what is for home@relay."""
+
+
 class Silent(FarServer):
     """The relay's own old connection, half open: its server holds it, and nobody is there."""
 
@@ -215,7 +220,10 @@ async def test_an_old_stream_that_is_half_open_is_outlived(fragile_world: World)
         component = world.service.component
         await gate.shuts()
         await world.until(lambda: not component.up)
-        async with Silent(world.server) as old:
+        world.service.outbox.ask_again_after_s = (0.5, 1.0, 2.0, 4.0, 8.0)
+        async with AsyncExitStack() as ending:
+            for _ in range(1 if world.server.one_stream else OLD_STREAMS):
+                old = await ending.enter_async_context(Silent(world.server))
             with capture_logs() as logs:
                 await gate.opens()
                 if world.server.one_stream:
@@ -227,9 +235,7 @@ async def test_an_old_stream_that_is_half_open_is_outlived(fragile_world: World)
                     await reconnected(world, 2)
             assert not old.lost.is_set()
             await world.service.relay.accept(draft(alice, "in between"))
-        component.drop("so that all that the old one got is asked for again")
-        await world.until(lambda: component.up)
-        await bob.gets_post("in between")
+        await bob.gets_post("in between")  # what the old one got is asked for again
         await world.stops()
 
 

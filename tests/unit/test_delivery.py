@@ -385,6 +385,29 @@ def test_a_sign_asks_for_the_presence_of_who_is_not_known_to_be_there() -> None:
     assert relay.of(Probe) == []
 
 
+def test_who_is_silent_after_a_start_is_asked_again() -> None:
+    relay = Relay((BOB, CAROL, DAVE))
+    relay.comes(CAROL)
+    relay.turn()
+    relay.work.clear()
+    relay.delivery.probe_silent(relay.now)
+    relay.turn()
+    assert relay.of(Probe) == [Probe((BOB, DAVE))], "though nothing waits for them"
+
+
+def test_elsewhere_only_those_are_asked_again_for_whom_something_waits() -> None:
+    relay = Relay((BOB,), lane=FAR)
+    relay.turn()
+    relay.work.clear()
+    relay.delivery.probe_silent(relay.now)
+    relay.turn()
+    assert relay.of(Probe) == []
+    relay.post()
+    relay.delivery.probe_silent(relay.now)
+    relay.turn()
+    assert relay.of(Probe) == [Probe((BOB,))]
+
+
 def test_once_a_day_those_are_asked_for_whom_something_waits() -> None:
     relay = Relay((BOB, CAROL, DAVE))
     relay.comes(CAROL)

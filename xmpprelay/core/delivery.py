@@ -322,6 +322,25 @@ class Delivery:
             self._attendance.comes(board.recipients[person], now)
         self._bounces.forget_old(now)
 
+    def probe_silent(self, now: datetime) -> None:
+        """A while after the stream came up: ask again who has not answered (move 7).
+
+        A server that has not seen the end of our stream before may have sent answers there. On our
+        own server everybody who is silent is asked; elsewhere, where it costs more, those for whom
+        something waits, and the daily round asks the others.
+        """
+        people = tuple(
+            recipient.id
+            for recipient in self._board.recipients.values()
+            if recipient.state is State.AWAY
+            and not recipient.lane.down
+            and (not recipient.lane.remote or self._lacks(recipient))
+            and _may_be_asked(recipient)
+            and not _asleep(recipient, now)
+        )
+        if people:
+            self._board.work.append(Probe(people))
+
     def probe_waiting(self, now: datetime) -> None:
         """Once a day: ask again for those who are away and for whom something waits (move 7)."""
         people = tuple(

@@ -16,7 +16,7 @@ from time to time. An answer that comes too late still shows that the domain is 
 import asyncio
 import random
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import datetime
 from typing import Any, Final, Protocol
 from xml.etree.ElementTree import Element
@@ -59,6 +59,11 @@ PROBES_AT_ONCE: Final = 500
 REMOTE_PROBES_PER_S: Final = 50
 """Probes to one remote domain, at most; more would look like an attack there."""
 
+ASK_AGAIN_AFTER_S: Final = (15.0, 60.0)
+"""When those who are silent are asked again, after the stream came up; a guess. An ejabberd that is
+busy keeps a stream that was killed for seconds, and sends answers there.
+"""
+
 NO_BARRIER: Final = "probe"
 """The mark of probes of which no barrier waits for the answer; see barrier.py."""
 
@@ -83,7 +88,7 @@ class Outbox:
     """Brings posts to people. `store` and `held` are the store's and the journal's side.
 
     `remote_within_s`, `collect_s` and `remote_probes_per_s` say how patient and how gentle it is
-    with other domains; tests, which have no time, set them.
+    with other domains, `ask_again_after_s` with the silent; tests, which have no time, set them.
     """
 
     def __init__(
@@ -116,6 +121,7 @@ class Outbox:
         self.remote_within_s = ANSWER_WITHIN_S
         self.collect_s = COLLECT_S
         self.remote_probes_per_s: float = REMOTE_PROBES_PER_S
+        self.ask_again_after_s: Sequence[float] = ASK_AGAIN_AFTER_S
         self._probes: dict[str, deque[int]] = {}
         self._late: dict[str, asyncio.Task[None]] = {}  # the newest unanswered question of a domain
         self._down: set[str] = set()  # the lanes of which the log says so
@@ -138,6 +144,8 @@ class Outbox:
         self._generation += 1
         self._spawn(self._learn_server())
         self._delivery.stream_up(self._now())
+        for after_s in self.ask_again_after_s:
+            self._later(f"silent {after_s}", after_s, self._ask_again)
         self.wake()
 
     def stream_lost(self) -> None:
@@ -151,6 +159,9 @@ class Outbox:
         self.barrier.lost()
         self._delivery.stream_lost(self._now())
         self.wake()
+
+    def _ask_again(self) -> None:
+        self._delivery.probe_silent(self._now())
 
     async def _learn_server(self) -> None:
         """Find out whether the own server works in order: Prosody does (XEP-0092)."""
