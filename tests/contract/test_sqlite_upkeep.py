@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 import stat
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -24,10 +25,12 @@ from tests.contract.store_world import (
     tables,
     texts,
 )
+from xmpprelay.core.health import Flag
 from xmpprelay.core.model import Post
 from xmpprelay.errors import CopiedBack, SchemaTooNew, StoreCorrupt, StoreError, StoreLocked
 from xmpprelay.store import migrations, queries
 from xmpprelay.store.operations import SettingRow, set_setting
+from xmpprelay.store.outages import remembered
 from xmpprelay.store.posts import append_post
 from xmpprelay.store.upkeep import Migrated, backup, migrate, restore
 
@@ -289,6 +292,23 @@ async def test_a_restore_makes_a_new_epoch_and_jumps_the_number(opened: Opened, 
     assert again.next_number == 2009
     assert again.kept == path.with_name("relay.db.replaced-20260301T120000Z-2")
     assert not list(path.parent.glob("*.incoming*"))
+
+
+@pytest.mark.parametrize("waits", [False, True])
+async def test_a_restore_leaves_the_primary_on_standby_if_anything_waits(
+    opened: Opened, path: Path, waits: bool
+) -> None:
+    copy = path.with_name("copy.db")
+    async with opened() as db:
+        await fill(db, 1)
+        if waits:
+            await db.write(append_post, replace(post_row(1, "waits"), account=1))
+        await backup(on(path), copy)
+    restored = await restore(on(path), copy, NOW)
+    assert restored.waiting == int(waits)
+    async with opened(readonly=True) as db:
+        known = await db.read(lambda conn: remembered(conn, ""))
+        assert known.flag is (Flag.ON if waits else Flag.AUTO)
 
 
 async def test_a_restore_without_a_database_goes_by_the_mark(opened: Opened, path: Path) -> None:

@@ -61,3 +61,9 @@ def restore(file: Path, config_path: Path) -> None:
     click.echo(f"Restored {restored.posts} posts and {restored.people} people from {file}.")
     if restored.kept is not None:
         click.echo(f"The database that was there is now {restored.kept}.")
+    if restored.waiting:
+        click.echo(
+            f"{restored.waiting} entries wait for the primary service, and some may be there "
+            "already, so it is on standby: see `xmpprelay journal list --state queued`, "
+            "`journal drop` what is there, then `xmpprelay primary standby auto`."
+        )

@@ -12,7 +12,7 @@ from xmpprelay.core.health import Flag
 from xmpprelay.core.pacing import Rate
 from xmpprelay.core.primary import Caps, Dedupe, Visibility
 from xmpprelay.store.dialect import upsert
-from xmpprelay.store.schema import meta, outage
+from xmpprelay.store.schema import link, meta, outage
 from xmpprelay.store.writer import Transaction, operation
 
 _CAPS: Final = "caps:"
@@ -91,6 +91,13 @@ def set_flag(tx: Transaction, rows: Sequence[tuple[str, Flag]]) -> list[None]:
         else:
             _set(tx, {f"{_FLAG}{site}": flag.value})
     return [None] * len(rows)
+
+
+def stand_by_everywhere(conn: Connection) -> None:
+    """Put every primary on standby, as an operator would, until he ends it."""
+    sites = {"", *conn.scalars(select(link.c.site))}
+    rows = [{"key": f"{_FLAG}{site}", "value": Flag.ON.value} for site in sorted(sites)]
+    upsert(conn, meta, rows)
 
 
 def _set(tx: Transaction, values: Mapping[str, str]) -> None:

@@ -50,7 +50,8 @@ from xmpprelay.store.identity import (
     write_number_floor,
 )
 from xmpprelay.store.keeping_out import COMMAND_LINE
-from xmpprelay.store.schema import audit, person, post
+from xmpprelay.store.outages import stand_by_everywhere
+from xmpprelay.store.schema import audit, insertion, person, post
 
 log = get_logger("store")
 
@@ -69,6 +70,7 @@ class Restored:
     epoch: str  # the new one
     next_number: int  # the number of the next post
     kept: Path | None  # the database that was replaced; None: there was none
+    waiting: int = 0  # what waited for the primary; more than none: it is on standby now
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,12 +228,17 @@ async def _renew(incoming: Path, used: int, done: Mapping[str, Any]) -> Restored
         floor = max(highest_number(conn), used) + NUMBER_JUMP
         write_number_floor(conn, floor)
         conn.execute(insert(audit), dict(done))
+        waits = select(func.count()).where(insertion.c.due.is_not(None))
+        waiting = conn.scalar(waits) or 0
+        if waiting:  # some of it may have been inserted since, under ids that are not known here
+            stand_by_everywhere(conn)
         return Restored(
             posts=conn.scalar(select(func.count()).select_from(post)) or 0,
             people=conn.scalar(select(func.count()).select_from(person)) or 0,
             epoch=write_epoch(conn),
             next_number=floor + 1,
             kept=None,
+            waiting=waiting,
         )
 
     engine = connect(incoming, readonly=False, connections=1)
