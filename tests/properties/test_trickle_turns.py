@@ -1,0 +1,289 @@
+"""What happens to a post while its account has a turn: no wake-up is lost, nothing is undone."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from tests.properties.trickle.loop import VirtualLoop
+from tests.properties.trickle.relay import Disk, People, now
+from xmpprelay.core.insertion import Act, Insertion, Rules, State, ended
+from xmpprelay.core.model import Appended
+from xmpprelay.core.primary import (
+    Account,
+    Caps,
+    File,
+    Outcome,
+    Probe,
+    Reach,
+    Result,
+    Scope,
+    Status,
+)
+from xmpprelay.core.site import Site
+from xmpprelay.errors import StoreError
+from xmpprelay.store.insertion import ChooseRow, choose
+from xmpprelay.store.posts import ChangeRow, PostRow, append_post, change_post
+from xmpprelay.trickle.engine import Engine, Place
+from xmpprelay.trickle.standby import Standby
+
+A, B = "https://a.example", "https://b.example"
+ALICE, BOB = 1, 2
+
+Answer = Callable[[Account, Status], Awaitable[Result]]
+
+
+class Driver:
+    """A primary that answers as the test says, else by inserting; it notes what came, and when."""
+
+    def __init__(self) -> None:
+        self.came: list[tuple[int, str, float]] = []  # account, text, at
+        self.edited: list[str] = []
+        self.answer: Answer = self.inserts
+        self.upload_gate = asyncio.Event()
+
+    async def inserts(self, account: Account, status: Status) -> Result:
+        return Result(Outcome.INSERTED, remote_id=f"{account.site} {status.id}")
+
+    async def probe(self, _account: Account | None = None) -> Probe:
+        return Probe(Reach.UP, Caps("a server", max_chars=500, max_media=1))
+
+    async def insert(self, account: Account, status: Status, _key: str) -> Result:
+        self.came.append((account.id, status.text, asyncio.get_running_loop().time()))
+        return await self.answer(account, status)
+
+    async def upload(self, _account: Account, _file: File) -> Result:
+        await self.upload_gate.wait()
+        return Result(Outcome.INSERTED, remote_id="m1")
+
+    async def delete(self, _account: Account, _remote_id: str) -> Result:
+        return Result(Outcome.INSERTED)
+
+    @property
+    def texts(self) -> list[str]:
+        return [text for _, text, _ in self.came]
+
+
+class Town:
+    """Two primaries, alice and bob at the first of them."""
+
+    def __init__(self) -> None:
+        loop = asyncio.get_running_loop()
+        self.disk = Disk(now, 2)
+        self.people = People({who: Account(who, A, f"token {who}") for who in (ALICE, BOB)})
+        self.drivers = {site: Driver() for site in (A, B)}
+        self.places = {
+            site: Place(Site(site, None, lambda: 1.0, loop.time()), driver)  # type: ignore[arg-type]
+            for site, driver in self.drivers.items()
+        }
+        self.engine = Engine(
+            self.disk, self.places, self.people, Rules(),
+            now=now, monotonic=loop.time, fetch=self.fetch,
+        )  # fmt: skip
+        standby = Standby(self.disk, self.places, now=now, monotonic=loop.time)
+        self.engine.probe, self.engine.changed = standby.probe, standby.changed
+        self.running = [loop.create_task(self.engine.run(each)) for each in self.places.values()]
+
+    async def fetch(self, address: str) -> File:
+        return File(address, "image/png", b"")
+
+    async def posts(self, author: int, text: str, **more: Any) -> int:
+        row = PostRow(author, text, account=author, **more)
+        appended: Appended = await self.disk.write(append_post, row)
+        self.engine.queued(appended.queued)
+        return appended.post.number
+
+    async def deletes(self, author: int, number: int) -> None:
+        appended = await self.disk.write(change_post, ChangeRow(author, number, None))
+        self.engine.queued(appended.queued)
+
+    def row(self, number: int) -> Insertion:
+        [found] = [row for row in self.disk.rows() if row.post == number and row.act is Act.INSERT]
+        return found
+
+    @property
+    def waiting(self) -> int:
+        return sum(place.site.total for place in self.places.values())
+
+    async def ends(self) -> None:
+        for task in self.running:
+            task.cancel()
+        await asyncio.gather(*self.running, return_exceptions=True)
+        await self.engine.close()
+
+
+def lived(story: Callable[[Town], Coroutine[Any, Any, None]]) -> None:
+    async def live() -> None:
+        town = Town()
+        try:
+            await story(town)
+        finally:
+            await town.ends()
+
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        runner.run(live())
+
+
+class Gate:
+    """An answer that does not come before the test lets it."""
+
+    def __init__(self, result: Result) -> None:
+        self.opens = asyncio.Event()
+        self._result = result
+
+    async def __call__(self, _account: Account, _status: Status) -> Result:
+        await self.opens.wait()
+        return self._result
+
+
+DONE = Result(Outcome.INSERTED, remote_id="r1")
+
+
+def dropped(row: Insertion, at: datetime) -> Insertion | None:
+    return ended(row, State.CANCELLED, "dropped", at) if row.due else None
+
+
+def test_what_is_dropped_while_its_picture_is_uploaded_stays_dropped() -> None:
+    async def story(town: Town) -> None:
+        number = await town.posts(ALICE, "look", attachments=("https://p.example/1.png",))
+        await asyncio.sleep(10)
+        changes = await town.disk.write(choose, ChooseRow(dropped, number=number))
+        town.engine.chosen(changes)
+        town.drivers[A].upload_gate.set()
+        await town.posts(ALICE, "after it")
+        await asyncio.sleep(100)
+        assert town.drivers[A].texts == ["after it"]
+        assert town.row(number).state is State.CANCELLED
+        assert town.waiting == 0
+
+    lived(story)
+
+
+def test_a_reply_does_not_wait_for_what_was_taken_back() -> None:
+    async def story(town: Town) -> None:
+        await asyncio.sleep(5)
+        site, gate = town.places[A].site, Gate(DONE)
+        site.health = replace(site.health, limit=8.0)
+        town.drivers[A].answer = gate
+        await town.posts(BOB, "hangs")
+        parent = await town.posts(BOB, "a question")
+        await asyncio.sleep(10)
+        town.drivers[A].answer = town.drivers[A].inserts
+        reply = await town.posts(ALICE, "an answer", parent=parent)
+        await town.posts(ALICE, "something else")
+        await asyncio.sleep(10)
+        assert town.drivers[A].texts == ["hangs"]
+        await town.deletes(BOB, parent)
+        await asyncio.sleep(5)
+        assert town.drivers[A].texts == ["hangs", "something else"]
+        assert (town.row(reply).state, town.row(reply).reason) == (
+            State.CANCELLED, "parent_not_there",
+        )  # fmt: skip
+        gate.opens.set()
+        await asyncio.sleep(5)
+        assert town.waiting == 0
+
+    lived(story)
+
+
+def test_a_reply_to_what_was_refused_says_what_it_answers() -> None:
+    async def story(town: Town) -> None:
+        async def refuses_bob(account: Account, status: Status) -> Result:
+            if account.id == BOB:
+                return Result(Outcome.REJECTED, reason="http_422")
+            return await town.drivers[A].inserts(account, status)
+
+        town.drivers[A].answer = refuses_bob
+        parent = await town.posts(BOB, "a rude question")
+        await asyncio.sleep(5)
+        await town.posts(ALICE, "an answer", parent=parent)
+        await asyncio.sleep(5)
+        assert town.drivers[A].texts[-1] == f"an answer\n\nhttps://relay.test/{parent}"
+
+    lived(story)
+
+
+def test_who_links_another_account_while_he_has_a_turn_goes_on_there() -> None:
+    async def story(town: Town) -> None:
+        gate = Gate(Result(Outcome.AUTH, scope=Scope.ACCOUNT, reason="http_401"))
+        town.drivers[A].answer = gate
+        await town.posts(ALICE, "one")
+        await town.posts(ALICE, "two")
+        await asyncio.sleep(10)
+        town.people.accounts[ALICE] = replace(town.people.accounts[ALICE], site=B)
+        await town.engine.relinked(ALICE)
+        assert [place.site.total for place in town.places.values()] == [0, 2]
+        gate.opens.set()
+        await asyncio.sleep(60)
+        assert town.drivers[A].texts == ["one"]
+        assert town.drivers[B].texts == ["one", "two"]
+        assert town.waiting == 0
+
+    lived(story)
+
+
+def test_what_waits_of_who_unlinks_is_cancelled_even_while_it_is_sent() -> None:
+    async def story(town: Town) -> None:
+        gate = Gate(Result(Outcome.RETRY, scope=Scope.ACCOUNT, reason="busy"))
+        town.drivers[A].answer = gate
+        first, second = await town.posts(ALICE, "one"), await town.posts(ALICE, "two")
+        await asyncio.sleep(10)
+        del town.people.accounts[ALICE]
+        await town.engine.relinked(ALICE)
+        gate.opens.set()
+        await asyncio.sleep(600)
+        assert town.drivers[A].texts == ["one"]
+        for number in (first, second):
+            assert (town.row(number).state, town.row(number).due) == (State.CANCELLED, None)
+        assert town.waiting == 0
+
+    lived(story)
+
+
+def test_a_fault_after_the_end_of_a_turn_opens_nothing_again() -> None:
+    async def story(town: Town) -> None:
+        def fails(_row: Insertion, _post: object) -> None:
+            raise RuntimeError("whoever is told has a fault")
+
+        town.engine.stopped = fails
+        town.drivers[A].answer = Gate(Result(Outcome.REJECTED, reason="http_422"))
+        town.drivers[A].answer.opens.set()
+        number = await town.posts(ALICE, "rude")
+        await asyncio.sleep(600)
+        assert town.engine.failures == 1
+        assert (town.row(number).state, town.row(number).due) == (State.REFUSED, None)
+        assert town.drivers[A].texts == ["rude"]
+        assert town.waiting == 0
+
+    lived(story)
+
+
+def test_a_row_is_settled_before_its_owner_is_told_of_his_credentials() -> None:
+    async def story(town: Town) -> None:
+        async def cannot(_account: Account) -> None:
+            raise StoreError("the disk is full")
+
+        town.people.refused = cannot  # type: ignore[method-assign]
+        gate = Gate(Result(Outcome.AUTH, scope=Scope.ACCOUNT, reason="http_401"))
+        gate.opens.set()
+        town.drivers[A].answer = gate
+        number = await town.posts(ALICE, "one")
+        await asyncio.sleep(5)
+        assert town.row(number).state is State.QUEUED
+
+    lived(story)
+
+
+def test_an_account_whose_id_is_not_the_credentials_has_its_next_turn() -> None:
+    """The operator has one account now, and some posts were queued for their authors."""
+
+    async def story(town: Town) -> None:
+        town.people.of = lambda _: Account(0, A, "one for all")  # type: ignore[method-assign]
+        await town.posts(ALICE, "one")
+        await town.posts(ALICE, "two")
+        await asyncio.sleep(60)
+        assert town.drivers[A].texts == ["one", "two"]
+        assert town.waiting == 0
+
+    lived(story)
