@@ -114,7 +114,7 @@ async def test_a_post_reaches_the_table(wire: Wire, table: Path) -> None:
     with closing(sqlite3.connect(table)) as db:
         found = db.execute("SELECT handle, author, visibility FROM post").fetchall()
     assert found == [("alice", ALICE, "public")]
-    assert await says(wire, ALICE, "pending") == "All your posts are inserted."
+    assert await says(wire, ALICE, "pending") == "None of your posts waits."
     assert await says(wire, ALICE, "queue") == "The primary is online, nothing waits."
 
 
@@ -132,7 +132,7 @@ async def test_what_is_not_for_the_primary_never_gets_there(wire: Wire, table: P
     wire.feeds(f"<message from='{ALICE}' to='{HOME}' type='error' id='e'><body>e</body></message>")
     await wire.quiet()
     wire.taken()
-    assert await says(wire, ALICE, "pending") == "All your posts are inserted."
+    assert await says(wire, ALICE, "pending") == "None of your posts waits."
     await says(wire, ALICE, "the fence")
     assert await inserted(wire, table) == [("the fence", False)]
 
@@ -257,7 +257,7 @@ async def test_what_waits_is_listed_and_dropped(wire: Wire, table: Path) -> None
     await says(wire, BOB, "first")
     names = [await posts(wire, ALICE, f"post {n} " + "long " * 30) for n in range(3)]
     lines = (await says(wire, ALICE, "pending")).splitlines()
-    assert lines[0] == "3 of yours wait, 1 of others before:"
+    assert lines[0] == "3 of yours are not inserted, 1 of others before:"
     assert lines[1].startswith(f"{names[0]} waits: post 0 long long ")
     assert lines[1].endswith("…")
     assert await says(wire, ALICE, f"drop {names[0]}") == (
@@ -265,10 +265,10 @@ async def test_what_waits_is_listed_and_dropped(wire: Wire, table: Path) -> None
     )
     assert site(wire).total == 3
     assert (await says(wire, ALICE, "drop all")).startswith("2 posts of yours will not be ")
-    assert await says(wire, ALICE, "pending") == "All your posts are inserted."
+    assert await says(wire, ALICE, "pending") == "None of your posts waits."
     assert (await says(wire, ALICE, "drop all")).startswith("0 posts of yours will not be ")
     assert (await says(wire, BOB, "pending")).splitlines()[0] == (
-        "One of yours waits, 0 of others before:"
+        "One of yours is not inserted, 0 of others before:"
     )
     await standby(wire, Flag.AUTO)
     assert await inserted(wire, table) == [("first", False)]
@@ -279,7 +279,8 @@ async def test_long_lists_are_cut(wire: Wire) -> None:
     for number in range(23):
         await says(wire, ALICE, f"post {number}")
     lines = (await says(wire, ALICE, "pending")).splitlines()
-    assert (lines[0], lines[-1]) == ("23 of yours wait, 0 of others before:", "and 3 more")
+    assert lines[0] == "23 of yours are not inserted, 0 of others before:"
+    assert lines[-1] == "and 3 more"
     assert len(lines) == 22
 
 
@@ -328,7 +329,8 @@ async def test_what_is_held_is_told_and_sent_again_by_wish(wire: Wire, table: Pa
     [row] = await rows(wire, int(name[1:]))
     held = replace(row, state=State.HELD, reason=CANNOT_TELL, unclear=True)
     await becomes(wire, held, row.state)
-    assert (await says(wire, ALICE, "pending")).splitlines()[1] == f"{name} is held: nobody knows"
+    lines = (await says(wire, ALICE, "pending")).splitlines()
+    assert lines[1] == f"{name} is held (nobody can see whether it is there): nobody knows"
     assert await says(wire, ALICE, f"resend {name}") == (
         f"{name} is tried again; `pending` shows how it stands."
     )
@@ -361,3 +363,33 @@ async def test_who_leaves_takes_along_what_waits(wire: Wire, table: Path) -> Non
     assert site(wire).total == 1
     await standby(wire, Flag.AUTO)
     assert await inserted(wire, table) == [("stays", False)]
+
+
+# --- what depends on when it was posted -----------------------------------------------------------
+
+
+async def test_what_was_posted_under_protection_stays_so(wire: Wire, table: Path) -> None:
+    await wire.service.inserting.standby.flag("", Flag.ON)
+    await says(wire, ALICE, "protect on")
+    await says(wire, ALICE, "for my followers")
+    await says(wire, ALICE, "protect off")
+    await says(wire, ALICE, "for all")
+    await wire.service.inserting.standby.flag("", Flag.AUTO)
+    assert await inserted(wire, table) == [("for all", False)]
+
+
+async def test_an_unknown_name_is_told_of_during_a_standby_too(wire: Wire) -> None:
+    await wire.service.inserting.standby.flag("", Flag.ON)
+    said = await says(wire, ALICE, "@nobody hello")
+    assert "primary on standby" in said
+    assert "no @nobody here" in said
+
+
+async def test_expire_can_be_ended(wire: Wire, clock: Clock, table: Path) -> None:
+    await wire.service.inserting.standby.flag("", Flag.ON)
+    await says(wire, ALICE, "expire 1h")
+    assert await says(wire, ALICE, "expire off") == "Your posts wait for as long as it takes."
+    await says(wire, ALICE, "waits")
+    clock.passes(hours=2)
+    await wire.service.inserting.standby.flag("", Flag.AUTO)
+    assert await inserted(wire, table) == [("waits", False)]

@@ -40,13 +40,13 @@ async def _pending(rooms: Rooms, call: Call) -> str:
     inserting, author = _inserting(rooms), _author(rooms, call)
     found = await inserting.wishes.pending(author)
     if not found:
-        return "All your posts are inserted."
+        return "None of your posts waits."
     lines = [line_of(each) for each in found[:LISTED]]
     if len(found) > LISTED:
         lines.append(f"and {len(found) - LISTED} more")
     ahead = await inserting.wishes.before(found[0].post.number)
-    head = f"{len(found)} of yours wait" if len(found) > 1 else "One of yours waits"
-    return "\n".join([f"{head}, {ahead} of others before:", *lines])
+    head = f"{len(found)} of yours are" if len(found) > 1 else "One of yours is"
+    return "\n".join([f"{head} not inserted, {ahead} of others before:", *lines])
 
 
 async def _drop(rooms: Rooms, call: Call) -> str:

@@ -463,13 +463,13 @@ def rows_of_post(conn: Connection, number: int, author: int | None = None) -> li
 
 
 def pending_of(conn: Connection, author: int, limit: int) -> list[Listed]:
-    """Give what is open, or parked, of an author's posts, oldest first."""
+    """Give what is open, parked or refused of an author's posts, oldest first."""
     asked = (
         select(*_ROW)
         .join_from(insertion, post, post.c.number == insertion.c.post)
         .where(
             post.c.author == author,
-            or_(_IS_OPEN, insertion.c.state == State.PARKED.value),
+            or_(_IS_OPEN, insertion.c.state.in_([State.PARKED.value, State.REFUSED.value])),
         )
         .order_by(*_ORDER)
         .limit(limit)

@@ -241,12 +241,27 @@ def _may_be_there(row: Insertion) -> bool:
 
 
 def line_of(listed: Listed) -> str:
-    """One line for a row: what it is called, how it stands, how it begins."""
-    words = " ".join(listed.post.text.split())
+    """One line for a row: what it is called, how it stands and why, how it begins."""
+    row, words = listed.row, " ".join(listed.post.text.split())
     begins = words if len(words) <= BEGINS_CHARS else f"{words[: BEGINS_CHARS - 1].rstrip()}…"
-    return f"#{short_id(listed.post.number)} {_STANDS[listed.row.state]}: {begins}"
+    why = ""
+    if row.state in _NOT_BY_ITSELF:
+        why = _WHY.get(row.reason) or row.detail or row.reason
+    stands = f"{_WHAT[row.act]}{_STANDS[row.state]}" + (f" ({why})" if why else "")
+    return f"#{short_id(listed.post.number)} {stands}: {begins}"
 
 
+_NOT_BY_ITSELF: Final = frozenset({State.HELD, State.PARKED, State.REFUSED})
+_WHY: Final = {
+    CANNOT_TELL: "nobody can see whether it is there",
+    "cannot_delete": "it has to be done there",
+    "cannot_edit": "the old one stays",
+    "crash": "the relay fails on it",
+    "parent_refused": "what it answers is not there",
+    "too_long": "it is too long",
+    "too_old": "it has waited for too long",
+}
+_WHAT: Final = {Act.INSERT: "", Act.EDIT: "(its new text) ", Act.DELETE: "(its deletion) "}
 _STANDS: Final = {
     State.QUEUED: "waits",
     State.SENDING: "is being sent",
