@@ -125,7 +125,7 @@ def queue_posts(tx: Transaction, posts: Sequence[tuple[Post, int, Visibility]]) 
 def queue_change(tx: Transaction, entry: Post) -> tuple[Queued, ...]:
     """Queue an edit or a deletion of a post that is queued or inserted; what has changed.
 
-    What was not sent yet, or is parked, is cancelled by a deletion, and needs nothing for an edit:
+    What was not sent yet, or was stopped, is cancelled by a deletion. It needs nothing for an edit:
     the text is read when it is sent. One edit that waits does for all, and a deletion does away
     with it.
     """
@@ -140,7 +140,7 @@ def queue_change(tx: Transaction, entry: Post) -> tuple[Queued, ...]:
     for row in rows:
         if row.act is not Act.INSERT:
             continue
-        stopped = row.state in (State.HELD, State.PARKED) or _never_sent(row)
+        stopped = row.state in (State.HELD, State.PARKED, State.REFUSED) or _never_sent(row)
         gone = [row] if stopped else []
         edits = [each for each in waiting if each.part == row.part and each.state is State.QUEUED]
         for each in gone + edits:
