@@ -22,6 +22,7 @@ looked for at the next start.
 spoken to in `primary/`, what is stored in `store/insertion.py`.
 
 - `engine.py`: the turns.
+- `preparing.py`: what a turn does about a row, and the status that is sent.
 - `standby.py`: when a primary is away, and who is told.
 - `accounts.py`: in whose name posts are inserted.
 - `wishes.py`, `orders.py`: what people and the operator do with the queue.

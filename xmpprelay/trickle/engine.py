@@ -22,13 +22,10 @@ from xmpprelay.core.insertion import (
     Rules,
     Send,
     State,
-    Step,
     Wait,
     ended,
     looked,
-    next_step,
     restarted,
-    sending,
     sent,
 )
 from xmpprelay.core.model import Post, Queued
@@ -43,10 +40,8 @@ from xmpprelay.core.primary import (
     Outcome,
     Result,
     Scope,
-    Status,
 )
 from xmpprelay.core.site import Site
-from xmpprelay.core.status import Naming, texts_of, visibility_of
 from xmpprelay.errors import StoreError
 from xmpprelay.log import get_logger
 from xmpprelay.primary.base import Primary
@@ -62,6 +57,7 @@ from xmpprelay.store.insertion import (
     restart,
     settle,
 )
+from xmpprelay.trickle.preparing import Decided, Preparing, Writing
 
 log = get_logger("trickle")
 
@@ -90,7 +86,7 @@ class Store(Protocol):
         """Ask something."""
 
 
-class Accounts(Protocol):
+class Accounts(Writing, Protocol):
     """In whose name posts are inserted."""
 
     def there(self, account: int) -> bool:
@@ -101,15 +97,6 @@ class Accounts(Protocol):
 
     def site_of(self, account: int) -> str:
         """At which primary it is."""
-
-    def draft(self, post: Post) -> Status:
-        """A post as a status, but for its text and what the primary decides."""
-
-    def naming(self, post: Post) -> Naming:
-        """What people are called there, for the text of a post."""
-
-    def link(self, post: Post) -> str:
-        """Where the whole of a post can be read."""
 
     async def refused(self, account: Account) -> None:
         """Its credentials do not hold."""
@@ -138,9 +125,7 @@ class _Turn:
     began_s: float
     head: Head | None = None  # the oldest open row and what decides about it; None: there is none
     row: Insertion | None = None  # the row as it is on the disk
-    step: Step | None = None
-    upload: str | None = None  # an address, to be fetched and uploaded before anything is sent
-    further: int = 0  # rows of further parts that the post has got
+    decided: Decided | None = None  # what is done about it; None: there was nothing to decide
 
 
 class Engine:
@@ -169,7 +154,7 @@ class Engine:
         self._now = now
         self._monotonic = monotonic
         self._fetch = fetch
-        self._new_key = new_key
+        self._preparing = Preparing(accounts, rules, new_key, uploads=fetch is not None)
         self._waits_for: dict[int, set[int]] = {}  # post -> accounts whose oldest row answers it
         self._waits_since: dict[int, datetime] = {}  # row -> since when it waits for that
         self._barred: set[int] = set()  # accounts whose credentials do not hold
@@ -341,7 +326,8 @@ class Engine:
             await self._carry_out(turn)
         except StoreError as error:  # of the claim: nothing has changed
             log.warning("trickle.store", site=place.site.name, error=error.sentence)
-            turn.step = Wait(self._now() + timedelta(seconds=STORE_AGAIN_S), "store")
+            later = Wait(self._now() + timedelta(seconds=STORE_AGAIN_S), "store")
+            turn.decided = Decided(later)
         except Exception:
             self.failures += 1
             log.exception("trickle.turn_failed", account=account)
@@ -356,96 +342,26 @@ class Engine:
     def _decide(self, turn: _Turn, head: Head) -> tuple[Insertion, Sequence[Insertion]] | None:
         """What becomes of the oldest row now; runs inside the transaction that stores it."""
         turn.head, turn.row = head, head.row
-        now = self._now()
+        now, caps = self._now(), turn.place.site.caps
+        since = self._waits_since.get(head.row.id)
         try:
-            return self._decided(
-                turn, replace(head, parent_since=self._waits_since.get(head.row.id)), now
-            )
+            if caps is None:
+                raise ValueError("nothing is sent before it is known what the primary can do")
+            turn.decided = self._preparing.decide(replace(head, parent_since=since), caps, now)
         except Exception:  # a post that cannot be made a status would be tried for ever
             self.failures += 1
             log.exception("trickle.post_unfit", post=head.row.post)
-            turn.step = End(State.PARKED, "crash")
-            return ended(head.row, State.PARKED, "crash", now), ()
-
-    def _decided(
-        self, turn: _Turn, head: Head, now: datetime
-    ) -> tuple[Insertion, Sequence[Insertion]] | None:
-        caps = turn.place.site.caps
-        if caps is None:
-            raise ValueError("nothing is sent before it is known what the primary can do")
-        turn.step = step = next_step(head, caps, self.rules, now)
-        match step:
-            case End(state, reason):
-                return ended(head.row, state, reason, now), ()
-            case Send() if head.row.act is Act.DELETE:
-                return sending(head, self._new_key(), step.most, None, now), ()
-            case Send():
-                return self._prepared(turn, head, step, now)
-        return None
-
-    def _prepared(
-        self, turn: _Turn, head: Head, step: Send, now: datetime
-    ) -> tuple[Insertion, Sequence[Insertion]] | None:
-        """The row with the status that is sent, and the rows of further parts."""
-        caps, row, post = turn.place.site.caps, head.row, head.post
-        assert caps is not None  # noqa: S101 - `_decided` has asked
-        turn.upload = self._to_upload(head, caps)
-        if turn.upload is not None:
-            return None
-        attached = {address: name for address, name in row.media.items() if name}
-        naming = self._accounts.naming(post)
-        texts = texts_of(
-            post,
-            caps,
-            self.rules,
-            naming,
-            self._accounts.link(post),
-            now,
-            attached=tuple(attached),
-            answers=self._answers(head) if step.detached else "",
-        )
-        if texts is None or (row.act is Act.EDIT and len(texts) > 1):
-            reason = "too_long" if texts is None else "cannot_edit"
-            turn.step = End(State.REFUSED, reason)
-            return ended(row, State.REFUSED, reason, now), ()
-        further: list[Insertion] = []
-        if len(texts) > 1 and row.part == 0:
-            further = [replace(row, id=0, part=part) for part in range(2, len(texts) + 1)]
-            row, turn.further = replace(row, part=1), len(further)
-        draft = self._accounts.draft(post)
-        status = replace(
-            draft,
-            id=draft.id if row.part < 2 else f"{draft.id}.{row.part}",
-            text=texts[min(max(row.part, 1), len(texts)) - 1],
-            visibility=visibility_of(post, step, self.rules),
-            in_reply_to=step.in_reply_to,
-            media=tuple(attached.values()) if row.part < 2 else (),
-            updated=now if row.act is Act.EDIT else None,
-            backdate=self.rules.time == "backdate",
-        )
-        new = sending(replace(head, row=row), self._new_key(), status.visibility, status, now)
-        return new, further
-
-    def _answers(self, head: Head) -> str:
-        """Where somebody can read what a post answers."""
-        if head.parent is None:
-            return ""
-        there = None if head.parent_row is None else head.parent_row.remote_url
-        return there or self._accounts.link(head.parent)
-
-    def _to_upload(self, head: Head, caps: Caps) -> str | None:
-        """The next attachment that is not there yet."""
-        if self._fetch is None or head.row.act is not Act.INSERT or head.row.part > 1:
-            return None
-        wanted = head.post.attachments[: caps.max_media]
-        return next((each for each in wanted if each not in head.row.media), None)
+            unfit = ended(head.row, State.PARKED, "crash", now)
+            turn.decided = Decided(End(State.PARKED, "crash"), unfit)
+        decided = turn.decided
+        return None if decided.row is None else (decided.row, decided.further)
 
     async def _carry_out(self, turn: _Turn) -> None:
-        head, row = turn.head, turn.row
-        if head is None or row is None:
+        head, row, decided = turn.head, turn.row, turn.decided
+        if head is None or row is None or decided is None:
             return
         since = self._waits_since.pop(row.id, None)
-        match turn.step:
+        match decided.step:
             case Wait(_, _, on) if on is not None:
                 self._waits_since[row.id] = since or self._now()
                 self._waits_for.setdefault(on, set()).add(row.account)
@@ -453,10 +369,10 @@ class Engine:
                 self._note(turn, head.row, row)
             case LookNow():
                 await self._look(turn, row)
-            case Send() if turn.upload is not None:
-                await self._upload(turn, row, turn.upload)
+            case Send() if decided.upload is not None:
+                await self._upload(turn, row, decided.upload)
             case Send():
-                self._counts(row.account, turn.further)
+                self._counts(row.account, len(decided.further))
                 await self._send(turn, head, row)
 
     async def _send(self, turn: _Turn, head: Head, row: Insertion) -> None:
@@ -565,9 +481,10 @@ class Engine:
             return
         if account in self._barred:
             return
-        if isinstance(turn.step, Wait):
+        step = None if turn.decided is None else turn.decided.step
+        if isinstance(step, Wait):
             born = self._now() if turn.row is None else turn.row.created
-            due = turn.step.until
+            due = step.until
         else:
             oldest = await self._until_stored(
                 lambda: self._db.read(lambda conn: oldest_open(conn, account))
