@@ -118,9 +118,7 @@ async def test_a_post_is_queued_with_it(db: Database, clock: Clock) -> None:
     made = await append(db, alice, origin="o")
     assert made.queued == (Queued(alice, 1),)
     queued = await row(db, made.post.number)
-    assert queued == Insertion(
-        queued.id, alice, made.post.number, Act.INSERT, clock.now(), due=clock.now()
-    )
+    assert queued == replace(_as_queued(made.post.number, clock.now()), id=queued.id, account=alice)
     again = await append(db, alice, origin="o")
     assert (again.duplicate, again.queued) == (True, ())
     assert len(await rows(db, made.post.number)) == 1
@@ -180,7 +178,8 @@ async def test_changes_of_a_post_in_each_state(
     gone = await change(db, alice, number)
     assert [(each.opened, each.closed, each.post) for each in gone.queued] == [(*delete, number)]
     found = await rows(db, number)
-    stays = state not in (State.HELD, State.PARKED) and (unclear or state is not State.QUEUED)
+    stopped = state in (State.HELD, State.PARKED, State.REFUSED)
+    stays = not stopped and (unclear or state is not State.QUEUED)
     first = state if stays else State.CANCELLED
     wanted = [(Act.INSERT, first, 0)]
     wanted += [(Act.EDIT, State.CANCELLED, 0)] if edit else []
@@ -282,23 +281,20 @@ async def test_every_column_comes_back_as_it_was_stored(db: Database, clock: Clo
         "1.ab", "xmpp:1", "alice@example.org", "alice", "täxt\n🎉", now, "de",
         Visibility.UNLISTED, now, "r0", ("bob@social.example",), ("m1", "m2"), backdate=True,
     )  # fmt: skip
+    before = await row(db, number)
     full = replace(
-        await row(db, number), state=State.UNKNOWN, due=now, key="k", tries=3, alike=2,
+        before, state=State.UNKNOWN, due=now, key="k", tries=3, alike=2,
         unclear=True, refused=True, first_sent=now, last_sent=now + timedelta(seconds=1),
         high_water="r9", visibility=Visibility.PRIVATE, status=status,
         media={"https://a.example/b.png": "m1", "https://a.example/c.png": ""},
         reason="timeout", detail="no answer",
     )  # fmt: skip
-    assert await db.write(settle, SettleRow(full, State.QUEUED)) == (
-        replace(full, **_as_queued(number, now)), full,
-    )  # fmt: skip
+    assert await db.write(settle, SettleRow(full, State.QUEUED)) == (before, full)
     assert await row(db, number) == full
 
 
-def _as_queued(number: int, now: datetime) -> dict[str, Any]:
-    fresh = Insertion(0, 0, number, Act.INSERT, now, due=now)
-    names = [name for name in Insertion.__slots__ if name not in ("id", "account")]
-    return {name: getattr(fresh, name) for name in names}
+def _as_queued(number: int, now: datetime) -> Insertion:
+    return Insertion(0, 0, number, Act.INSERT, now, due=now, visibility=Visibility.PUBLIC)
 
 
 async def test_what_somebody_did_meanwhile_stays(db: Database) -> None:
@@ -486,7 +482,7 @@ async def test_what_an_author_is_shown(db: Database) -> None:
         return [each.post.text for each in found]
 
     found = await db.read(lambda conn: pending_of(conn, alice, 10))
-    assert shown(found) == ["post 0", "post 1", "post 4"]
+    assert shown(found) == ["post 0", "post 1", "post 2", "post 4"]
     assert [each.row.post for each in found] == [each.post.number for each in found]
     assert shown(await db.read(lambda conn: pending_of(conn, alice, 2))) == ["post 0", "post 1"]
     states = await db.read(lambda conn: list_open(conn, states=[State.REFUSED, State.PARKED]))
