@@ -79,7 +79,8 @@ class Nursery:
             os.close(process)
         if not told.done() or told.result() != "READY=1":
             lines = self._log.read_text(errors="replace").splitlines()
-            raise AssertionError("the relay did not start:\n" + "\n".join(lines[-20:]))
+            said = told.result() if told.done() else "nothing, and ended"
+            raise AssertionError(f"the relay said {said}:\n" + "\n".join(lines[-20:]))
 
     async def is_killed(self) -> None:
         """kill -9; returns when it is gone."""
