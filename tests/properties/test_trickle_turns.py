@@ -11,6 +11,7 @@ from tests.properties.trickle.relay import Disk, People, now
 from xmpprelay.core.insertion import Act, Insertion, Rules, State, ended
 from xmpprelay.core.model import Appended
 from xmpprelay.core.primary import (
+    EVERYBODY,
     Account,
     Caps,
     File,
@@ -41,13 +42,14 @@ class Driver:
         self.came: list[tuple[int, str, float]] = []  # account, text, at
         self.edited: list[str] = []
         self.answer: Answer = self.inserts
+        self.reach = Reach.UP
         self.upload_gate = asyncio.Event()
 
     async def inserts(self, account: Account, status: Status) -> Result:
         return Result(Outcome.INSERTED, remote_id=f"{account.site} {status.id}")
 
     async def probe(self, _account: Account | None = None) -> Probe:
-        return Probe(Reach.UP, Caps("a server", max_chars=500, max_media=1))
+        return Probe(self.reach, Caps("a server", max_chars=500, max_media=1))
 
     async def insert(self, account: Account, status: Status, _key: str) -> Result:
         self.came.append((account.id, status.text, asyncio.get_running_loop().time()))
@@ -81,15 +83,15 @@ class Town:
             self.disk, self.places, self.people, Rules(),
             now=now, monotonic=loop.time, fetch=self.fetch,
         )  # fmt: skip
-        standby = Standby(self.disk, self.places, now=now, monotonic=loop.time)
-        self.engine.probe, self.engine.changed = standby.probe, standby.changed
+        self.standby = Standby(self.disk, self.places, now=now, monotonic=loop.time)
+        self.engine.probe, self.engine.changed = self.standby.probe, self.standby.changed
         self.running = [loop.create_task(self.engine.run(each)) for each in self.places.values()]
 
     async def fetch(self, address: str) -> File:
         return File(address, "image/png", b"")
 
     async def posts(self, author: int, text: str, **more: Any) -> int:
-        row = PostRow(author, text, account=author, **more)
+        row = PostRow(author, text, **{"account": author, **more})
         appended: Appended = await self.disk.write(append_post, row)
         self.engine.queued(appended.queued)
         return appended.post.number
@@ -284,6 +286,30 @@ def test_an_account_whose_id_is_not_the_credentials_has_its_next_turn() -> None:
         await town.posts(ALICE, "two")
         await asyncio.sleep(60)
         assert town.drivers[A].texts == ["one", "two"]
+        assert town.waiting == 0
+
+    lived(story)
+
+
+def test_one_account_for_all_that_is_refused_puts_the_primary_on_standby() -> None:
+    """Nothing else can go on; and whoever runs the relay is to see it."""
+
+    async def story(town: Town) -> None:
+        town.people.accounts = {EVERYBODY: Account(EVERYBODY, A, "one for all")}
+        away: list[str] = []
+        town.standby.announce = lambda situation: away.append(situation.reason)
+        await asyncio.sleep(1)  # it is there at first
+        driver = town.drivers[A]
+        gate = Gate(Result(Outcome.AUTH, scope=Scope.ACCOUNT, reason="http_401"))
+        gate.opens.set()
+        driver.answer = gate
+        driver.reach = Reach.AUTH
+        await town.posts(ALICE, "one", account=EVERYBODY)
+        await asyncio.sleep(5)
+        assert away == ["http_401"]
+        driver.answer, driver.reach = driver.inserts, Reach.UP
+        await asyncio.sleep(600)
+        assert driver.texts[-1] == "one"
         assert town.waiting == 0
 
     lived(story)
