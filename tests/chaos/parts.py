@@ -9,6 +9,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,9 +17,18 @@ from typing import Final
 
 from rich.progress import Progress
 
-from tests.chaos import characters, journal_kills, relay_kills, server_kills, simulation
+from tests.chaos import (
+    characters,
+    journal_kills,
+    primary_kills,
+    relay_kills,
+    server_kills,
+    simulation,
+    trickle_lives,
+)
 from tests.chaos.floods import run as all_floods
 from tests.chaos.report import Row
+from tests.properties.trickle.outage import CAPACITY, Away, Return, away, returns
 from tests.servers.towns import TOWNS, EjabberdTown, ProsodyTown
 
 REPOSITORY: Final = Path(__file__).parents[2]
@@ -27,6 +37,13 @@ WORLDS: Final = 5000
 RELAY_KILLS: Final = 2000
 SERVER_KILLS: Final = 50
 JOURNAL_KILLS: Final = 200
+PRIMARY_KILLS: Final = 20
+TRICKLES: Final = 500
+BLIND_TRICKLES: Final = 20
+TRICKLE_POSTS: Final = 200
+BACKLOG: Final = 10_000
+QUEUE: Final = 1_000_000
+DAYS_AWAY: Final = 7
 FUZZ_S: Final = 600  # for each target
 LIVES: Final = 2000
 STEPS: Final = 60
@@ -98,6 +115,91 @@ async def audience(run: Run) -> AsyncIterator[Row]:
             size = f"{lives} lives of {steps} steps"
             yield await _pytest(f"audience, {name}", size, settings, f"tests/properties/{file}")
             more()
+
+
+# --- the primary ---------------------------------------------------------------------------------
+
+
+async def primary(run: Run) -> AsyncIterator[Row]:
+    """The trickle by seeds and its control, the return from an outage, then real processes."""
+    for name, seeds, looks in (
+        ("the trickle, simulated", run.many(TRICKLES), True),
+        ("control: the trickle without looking", run.many(BLIND_TRICKLES), False),
+    ):
+        with run.bar(name, seeds) as more:
+            yield await _tried(name, _trickles(name, run.first_seed, seeds, looks, more))
+    with run.bar("outages of the primary", 3) as more:
+        for limited in (False, True):
+            name = f"return of a primary that {'refuses too much' if limited else 'slows down'}"
+            yield await _tried(name, _return(name, limited))
+            more()
+        name = f"a primary that is away for {DAYS_AWAY} days"
+        yield await _tried(name, _away(name))
+        more()
+    kills = run.many(PRIMARY_KILLS)
+    with run.bar("kills of relay and primary", kills) as more:
+        name = "kill -9 of the relay and of the primary"
+        yield await _tried(name, _kill_primary(name, run.first_seed, kills, more))
+
+
+async def _trickles(
+    name: str, first: int, seeds: int, looks: bool, told: Callable[[], None]
+) -> Row:
+    got = await trickle_lives.run(first, seeds, TRICKLE_POSTS, told, looks=looks)
+    size = f"{got.runs} lives, {got.posts} posts, {got.inserted} inserted"
+    note = f"{got.requests} requests, {got.faults} of them disturbed; {got.kills} kills"
+    if looks:
+        return Row(name, size, got.lost, got.doubled, note, tuple(got.bad))
+    if not got.doubled:
+        return Row(name, size, got.lost, 0, note, ("it doubled nothing: it shows nothing",))
+    return Row(name, size, got.lost, f"{got.doubled}, as it must", note)
+
+
+async def _return(name: str, limited: bool) -> Row:
+    with ProcessPoolExecutor(1) as process:
+        asked = process.submit(returns, BACKLOG, limited=limited)
+        got: Return = await asyncio.wrap_future(asked)
+    bad = []
+    if got.peak > CAPACITY * 1.1 or got.refused:
+        bad.append(f"{got.peak} requests a second at the peak, {got.refused} refused")
+    if got.live_at(0.95) >= 10.0:
+        bad.append("who posts now waits behind the backlog")
+    if got.drained_s >= 1.3 * got.ideal_s:
+        bad.append(f"{got.drained_s:.0f} s, where {got.ideal_s:.0f} would be ideal")
+    if got.stored != got.expected:
+        bad.append(f"{got.stored} posts are there, not {got.expected}")
+    note = (
+        f"through in {got.drained_s:.0f} s (ideal: {got.ideal_s:.0f}), {got.peak:.1f} requests a "
+        f"second at most ({CAPACITY:.0f}), live posts p95 {got.live_at(0.95):.1f} s"
+    )
+    lost, doubled = max(0, got.expected - got.stored), max(0, got.stored - got.expected)
+    return Row(name, f"{got.backlog} posts wait", lost, doubled, note, tuple(bad))
+
+
+async def _away(name: str) -> Row:
+    with ProcessPoolExecutor(1) as process:
+        got: Away = await asyncio.wrap_future(process.submit(away, QUEUE, DAYS_AWAY))
+    bad = []
+    if got.most_probes > 2:
+        bad.append(f"{got.most_probes} probes within five minutes")
+    if got.taken_bytes >= 100_000_000:
+        bad.append(f"{got.taken_bytes} bytes of memory")
+    note = (
+        f"{got.probes} probes, {got.most_probes} at most within five minutes; "
+        f"{got.taken_bytes / 1e6:.1f} MB at the start"
+    )
+    return Row(name, f"{got.waiting} posts wait", QUEUE - got.waiting, 0, note, tuple(bad))
+
+
+async def _kill_primary(name: str, first: int, kills: int, told: Callable[[], None]) -> Row:
+    server = ProsodyTown()
+    server.ready_within_s = READY_WITHIN_S
+    with _folder() as folder:
+        async with server:
+            got = await primary_kills.run(server, folder, first, kills, told)
+    size = f"{got.kills} kills, {got.posts} posts, {got.inserted} at the primary"
+    note = f"{got.in_doubt} in doubt at the kills, {got.stored} of them stored"
+    return Row(name, size, len(got.lost), len(got.doubled), note, tuple(got.bad))
 
 
 # --- kills ---------------------------------------------------------------------------------------
@@ -280,6 +382,7 @@ PARTS: Final[Mapping[str, Part]] = {
     "control": control,
     "server": server,
     "relay": relay,
+    "primary": primary,
     "floods": floods,
     "fuzz": fuzz,
     "audience": audience,
