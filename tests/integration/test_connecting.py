@@ -107,6 +107,23 @@ async def test_a_component_that_the_server_does_not_know_is_told(session_town: T
         assert "refuses the component's secret" in sentence
 
 
+async def test_the_old_stream_of_a_relay_that_was_killed_is_waited_for() -> None:
+    """The server may not have seen its end yet."""
+
+    async def refuses(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b">")
+        writer.write((HEADER + CONFLICT).encode())
+        writer.close()
+
+    async with listening(refuses, accepts) as port:
+        made = component(port)
+        await made.open(10.0)
+        assert made.up
+        await made.close()
+    async with listening(refuses) as port:
+        assert "is connected already: stop the other" in await told(component(port))
+
+
 async def test_a_server_that_is_not_there_is_told() -> None:
     sentence = await told(component(free_port()))
     assert "No XMPP server listens" in sentence

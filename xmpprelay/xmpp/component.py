@@ -92,6 +92,9 @@ _ADVICE: Final = {
     "let the server replace it (Prosody: component_conflict_resolve).",
 }
 
+_FINAL: Final = _ADVICE.keys() - {"conflict"}
+"""What does not get better by itself; a conflict does, when it is with a relay that was killed."""
+
 
 class Component(ComponentXMPP):
     """The relay's stream to its server.
@@ -355,7 +358,7 @@ class Component(ComponentXMPP):
         ]
         self._reason = conditions[0] if conditions else "stream error"
         if self._ready is not None and not self._ready.done():
-            final = self._reason in _ADVICE
+            final = self._reason in _FINAL
             told = StreamError(self._refusal()) if final else _Unreachable(self._refusal())
             self._ready.set_exception(told)
 
