@@ -37,9 +37,9 @@ from xmpprelay.quickstart.primaries import DemoPrimary
 from xmpprelay.quickstart.private_server import free_port
 
 AUTHORS: Final = 8
-POSTS_PER_S: Final = 40
-"""Twenty kills come to some 120 posts of each: it says that it is Mastodon, where 240 may be
-inserted for an account in three hours, and more would wait for that.
+POSTS_PER_S: Final = 20
+"""Twenty kills come to some 60 posts of each: the demo says that it is Mastodon, so 90 of an account
+are inserted at once, and more would wait for minutes (`Rate.share`).
 """
 
 KILL_AFTER_S: Final = (0.3, 2.0)

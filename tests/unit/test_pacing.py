@@ -115,9 +115,9 @@ def test_a_share_never_takes_more_than_all_within_any_period(
         assert through[first + most] - through[first] >= period_s
 
 
-def test_a_share_is_four_fifths_in_the_long_run() -> None:
-    assert Rate.share(300, 100.0) == Rate(2.4, 30.0)
-    assert Rate.share(5, 10.0) == Rate(0.4, 1.0), "something may always be done"
+def test_a_share_is_nine_tenths_in_all() -> None:
+    assert Rate.share(300, 100.0) == Rate(1.8, 90.0)
+    assert Rate.share(3, 10.0) == Rate(0.18, 1.0), "something may always be done"
 
 
 @given(st.floats(0.01, 100.0), st.integers(1, 50), st.integers(0, 60))

@@ -117,9 +117,9 @@ class Site:
         """Learn from an answer, or from there being none; `took_s` is how long it took."""
         if result.left is not None and result.left_for_s:
             limit = None if self.caps is None else self.caps.account_rate
-            # The relay alone leaves as much as a burst (`Rate.share`); so when less is left, other
+            # The relay alone leaves a third of a burst (`Rate.share`); so when less is left, other
             # programs of the person use it too, and the rest is for them.
-            if result.left < (1.0 if limit is None else limit.burst):
+            if result.left < (1.0 if limit is None else limit.burst / 3):
                 self._not_before[account] = now_s + result.left_for_s
         match result.outcome:
             case Outcome.INSERTED | Outcome.DUPLICATE:
