@@ -38,7 +38,7 @@ from xmpprelay.quickstart.private_server import free_port
 
 AUTHORS: Final = 8
 POSTS_PER_S: Final = 20
-"""Twenty kills come to some 60 posts of each: the demo says that it is Mastodon, so 90 of an account
+"""Twenty kills come to some 60 posts each: the demo says that it is Mastodon, so 90 of one account
 are inserted at once, and more would wait for minutes (`Rate.share`).
 """
 
