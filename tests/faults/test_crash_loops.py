@@ -19,6 +19,7 @@ FOLLOWERS = 60
 RELAY_KILLS = 10  # on each server
 SERVER_KILLS = 5  # of each server
 CONTROL_KILLS = 2
+CONTROL_TRIES = 5
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -70,13 +71,19 @@ async def test_on_ejabberd_the_ping_confirms_what_is_lost(
 ) -> None:
     """The control: the same with the protection off must fail."""
     await ejabberd.start()
-    figures = await server_kills.run(
-        ejabberd,
-        short_path,
-        first,
-        CONTROL_KILLS,
-        followers=FOLLOWERS,
-        archived=True,
-        by_ping=True,
-    )
-    assert figures.lost > 0
+    for n in range(CONTROL_TRIES):  # how much is lost depends on the machine
+        folder = short_path / f"{n}"
+        folder.mkdir()
+        begin = first + n * CONTROL_KILLS
+        figures = await server_kills.run(
+            ejabberd,
+            folder,
+            begin,
+            CONTROL_KILLS,
+            followers=FOLLOWERS,
+            archived=True,
+            by_ping=True,
+        )
+        if figures.lost > 0:
+            return
+    raise AssertionError("nothing was lost: the runs above show nothing")

@@ -208,8 +208,12 @@ class Bench:
             return
         self._answers = answers_of(data)
         self._inputs += 1
-        for each in self._runner.run(self._ask(data[0] >> 1)):
+        what = data[0] >> 1
+        for each in self._runner.run(self._ask(what)):
             _check(each)
+            knows_token = what % 12 < FIRST_HOOK  # no receiver of webhooks is ever shown it
+            if knows_token and _shows_token(each):
+                raise Broken(f"the token is shown: {each!r}")
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
@@ -256,6 +260,10 @@ class Bench:
                 return [await hook.edit(account, "9", STATUS, "key")]
 
 
+FIRST_HOOK: Final = 9
+"""From this of `_ask` on it is the driver for webhooks."""
+
+
 def _fields(status: Status) -> dict[str, Any]:
     return {name: getattr(status, name) for name in Status.__slots__}
 
@@ -278,8 +286,10 @@ def _check(found: object) -> None:
             pass
         case _:
             raise Broken(f"it is {found!r}")
-    if not isinstance(found, (str, Found, login.Who)) and TOKEN in repr(found):
-        raise Broken(f"the token is shown: {found!r}")
+
+
+def _shows_token(found: object) -> bool:
+    return not isinstance(found, (str, Found, login.Who)) and TOKEN in repr(found)
 
 
 def _check_words(detail: str, wait_s: float | None) -> None:

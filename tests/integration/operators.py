@@ -8,6 +8,7 @@ import asyncio
 import logging
 import os
 import pty
+import signal
 import subprocess
 import sys
 import threading
@@ -97,11 +98,12 @@ class Operator:
         return await asyncio.to_thread(self.run, *arguments)
 
     def start(self, *arguments: str | Path, **options: Any) -> "subprocess.Popen[str]":
-        """Start a command line as a process."""
+        """Start a command line as a process, which hears Ctrl-C even if these tests do not."""
         return subprocess.Popen(
             [sys.executable, "-m", "xmpprelay", *map(str, arguments)],
             env=os.environ | self.environ,
             text=True,
+            preexec_fn=_hears_interrupts,
             **(PIPES | options),
         )
 
@@ -146,3 +148,8 @@ def on_a_terminal(operator: Operator, *arguments: str | Path) -> str:
     os.close(master)
     assert process.returncode == 0, shown
     return shown.decode()
+
+
+def _hears_interrupts() -> None:
+    """A shell lets what it runs in the background ignore them, and children inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.primaries.faults import UNCLEAR
+from tests.primaries.faults import UNCLEAR, Op
 from tests.primaries.server import Server
 from tests.properties.trickle.life import Books, Life, Plan
 from xmpprelay.core.primary import Account
@@ -64,10 +64,12 @@ def _moved(account: Account, site: str) -> Account:
 
 
 @pytest.mark.parametrize("seed", range(3))
+@pytest.mark.timeout(300)
 async def test_each_post_is_inserted_once_and_in_order(seed: int) -> None:
     plan = Plan(
-        seed, posts=25, kills=2, outages=0, faults=UNCLEAR, scale=0.01, late_s=0.04, settle_s=0.05
-    )
+        seed, posts=25, kills=2, outages=0, faults=UNCLEAR, ops=frozenset({Op.INSERT}),
+        scale=0.01, late_s=0.04, settle_s=0.05,
+    )  # fmt: skip
     books = await OnSockets(plan).lives_there()
     assert not books.bad, "\n".join(books.bad[:10])
     assert books.inserted > 12

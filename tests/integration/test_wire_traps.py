@@ -204,7 +204,8 @@ async def test_outstanding_questions_do_not_slow_the_intake_down(wire: Wire) -> 
     after = [calls_of(wire, stanza) for stanza in stanzas]
     for question in questions:
         question.cancel()
-    assert after == before
+    # A call more or less is the interpreter's own; a look at each question would be thousands.
+    assert all(late < early + 50 for late, early in zip(after, before, strict=True)), after
 
 
 # --- strangers ------------------------------------------------------------------------------

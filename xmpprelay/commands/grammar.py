@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
 
-from xmpprelay.commands.arguments import WHO, Cause, Miss, Names, Reading
+from xmpprelay.commands.arguments import WHO, Cause, Miss, Names, NewHandle, Reading
 from xmpprelay.commands.values import Handle, Jid, Member, Value, show
 from xmpprelay.commands.verbs import BY_WORD, Form, Here, Rest, Slot, Verb
 from xmpprelay.commands.words import Word, phrase, plain, split
@@ -115,9 +115,13 @@ def render(command: Command) -> str:
     words = [f":{command.verb}" if command.forced else command.verb]
     for _, slots in BY_WORD[command.verb].patterns:
         if {slot.name for slot in slots} == set(command.arguments):
-            words += [show(command.arguments[slot.name]) for slot in slots]
+            words += [_written(slot, command.arguments[slot.name]) for slot in slots]
             break
     return " ".join(word for word in [*words, command.text] if word)
+
+
+def _written(slot: Slot, value: Value) -> str:
+    return f"@{value}" if isinstance(slot.kind, NewHandle) else show(value)
 
 
 def _from_first_word(message: str) -> str:

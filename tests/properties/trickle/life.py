@@ -14,7 +14,7 @@ from datetime import timedelta
 from random import Random
 from typing import Final
 
-from tests.primaries.faults import CHAOS, ERROR_500, ERROR_503, HANG, REFUSE, Fault, late
+from tests.primaries.faults import CHAOS, ERROR_500, ERROR_503, HANG, REFUSE, Fault, Op, late
 from tests.primaries.profiles import PROFILES
 from tests.primaries.twin import Twin
 from tests.primaries.world import World
@@ -42,6 +42,7 @@ class Plan:
     outages: int = 2
     looks: bool = True  # False: what is unclear is simply sent again
     faults: Sequence[Fault] = CHAOS
+    ops: frozenset[Op] = frozenset(Op)  # which requests are disturbed
     scale: float = 1.0  # of all that people wait for
     late_s: float = 40.0  # what is done late is done within that
     settle_s: float = 60.0
@@ -178,7 +179,7 @@ class Life:
             late(each, rng.uniform(0.0125, 1.0) * self.plan.late_s) if each.late_s else each
             for each in CHAOS
         ]
-        self.world.script.at_random(rng, self.plan.share, faults)
+        self.world.script.at_random(rng, self.plan.share, faults, self.plan.ops)
         for _ in range(self.plan.outages):
             start = at + rng.uniform(0.0, self.plan.posts * 3.0) * self.plan.scale
             lasts_s = rng.choice((1.0, 30.0, 600.0, 3600.0, 7 * 86_400.0)) * self.plan.scale
