@@ -63,7 +63,11 @@ def _moved(account: Account, site: str) -> Account:
     return replace(account, site=site, name=f"{account.name.partition('@')[0]}@{host}")
 
 
-@pytest.mark.parametrize("seed", range(3))
+SEEDS = (0, 1, 6)
+"""Some that need less than a minute: what a server asks to be left alone for is real time here."""
+
+
+@pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.timeout(300)
 async def test_each_post_is_inserted_once_and_in_order(seed: int) -> None:
     plan = Plan(
