@@ -70,7 +70,7 @@ def test_where_a_bare_name_means_nobody_it_stays() -> None:
     assert text_of("@bob and @carol", replace(CAPS, names=False)) == "@bob and @carol"
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200, deadline=None, derandomize=True)
 @given(
     st.lists(
         st.sampled_from(
@@ -82,7 +82,7 @@ def test_where_a_bare_name_means_nobody_it_stays() -> None:
 def test_no_bare_name_is_left(text: str) -> None:
     """Whoever reads it as the primary does, a name begins with `@` and a letter behind a gap."""
     written = text_of(text)
-    name = re.search(r"(?<![A-Za-z0-9_])@[A-Za-z0-9_][^\s@]*(@[a-z]+\.\w)?", written)
+    name = re.search(r"(?<![A-Za-z0-9_])@[A-Za-z0-9_][^\s@]*(@[A-Za-z0-9-]+\.\w)?", written)
     assert name is None or name[1], "an address elsewhere may stay"
     assert written.replace("\u2060", "").lower() == text.lower(), "nothing else has changed"
 
