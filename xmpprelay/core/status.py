@@ -85,7 +85,10 @@ def texts_of(
     if rules.long == "split":
         return _split(text + ending, caps, caps.max_chars)
     ending = f"{_ELLIPSIS} {link}{ending}"
-    return (cut(text, caps, caps.max_chars - weight(ending, caps)) + ending,)
+    begins = cut(text, caps, caps.max_chars - weight(ending, caps))
+    while begins and weight(begins + ending, caps) > caps.max_chars:
+        begins = begins[:-1].rstrip()  # half an address counts as a whole one
+    return (begins + ending,)
 
 
 def fits(text: str, caps: Caps) -> bool:
