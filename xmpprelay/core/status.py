@@ -130,6 +130,8 @@ def _split(text: str, caps: Caps, most: int) -> tuple[str, ...]:
     parts: list[str] = []
     while text:
         part = text if weight(text, caps) <= room else cut(text, caps, room) or text[:1]
+        while len(part) > 1 and weight(f"{part}{_ELLIPSIS} 99/99", caps) > most:
+            part = part[:-1].rstrip()  # half an address counts as a whole one
         parts.append(part)
         text = text[len(part) :].lstrip()
     count = len(parts)
