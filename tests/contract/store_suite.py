@@ -12,7 +12,16 @@ import pytest
 from sqlalchemy import Connection, func, insert, select
 from structlog.testing import capture_logs
 
-from tests.contract.store_world import Clock, Watch, count_posts, people, post_row, settings, texts
+from tests.contract.store_world import (
+    Clock,
+    Gate,
+    Watch,
+    count_posts,
+    people,
+    post_row,
+    settings,
+    texts,
+)
 from xmpprelay.core.model import Cursor, DeliveryRows, Grant, Mode, Person, Post, Rest, Standing
 from xmpprelay.errors import HandleTaken, Refused, StoreError, TooMany
 from xmpprelay.store import queries
@@ -67,16 +76,20 @@ class StoreSuite:
         self, db: Database
     ) -> None:
         [alice] = await people(db, "alice")
-        waiting: list[asyncio.Future[object]] = []
+        gate = Gate()
 
         @operation(grows=False)
-        def others_arrive(_tx: Transaction, rows: Sequence[None]) -> list[None]:
-            waiting.extend(db.submit(append_post, post_row(alice, f"{n}")) for n in range(9))
+        def takes_long(_tx: Transaction, rows: Sequence[None]) -> list[None]:
+            gate.waits_here()
             return [None] * len(rows)
 
         before = db.commits
-        await db.write(others_arrive, None)
-        assert (db.commits, len(waiting)) == (before + 1, 9)
+        first = asyncio.ensure_future(db.write(takes_long, None))
+        await gate.reached()
+        waiting = [db.submit(append_post, post_row(alice, f"{n}")) for n in range(9)]
+        gate.opens()
+        await first
+        assert db.commits == before + 1
         await asyncio.gather(*waiting)
         assert db.commits == before + 2
 
@@ -151,21 +164,22 @@ class StoreSuite:
         self, db: Database
     ) -> None:
         [alice] = await people(db, "alice")
-        begun, seen = asyncio.Event(), []
+        gate, seen = Gate(), []
 
         @operation(grows=False)
         def appends_slowly(tx: Transaction, rows: Sequence[PostRow]) -> list[object]:
-            begun.set()
+            gate.waits_here()
             return list(append_post(tx, rows))
 
         waiter = asyncio.create_task(
             db.write(appends_slowly, post_row(alice, "one"), committed=seen.append)
         )
-        await begun.wait()
+        await gate.reached()
         waiter.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiter
         assert seen == [], "the transaction was still open"
+        gate.opens()
         await db.write(append_post, post_row(alice, "two"))
         assert await texts(db) == ["one", "two"]
         assert len(seen) == 1

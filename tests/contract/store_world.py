@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sqlite3
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, closing
 from datetime import UTC, datetime, timedelta
@@ -93,6 +94,24 @@ class Watch:
     def _note(self, name: str, rows: Sequence[str]) -> list[str]:
         self.calls.append((name, list(rows)))
         return [f"{name} {row}" for row in rows]
+
+
+class Gate:
+    """Where an operation, which runs in the writer's thread, waits until the test lets it go on."""
+
+    def __init__(self) -> None:
+        self._reached, self._open = threading.Event(), threading.Event()
+
+    def waits_here(self) -> None:
+        self._reached.set()
+        assert self._open.wait(60.0), "nobody has opened the gate"
+
+    async def reached(self) -> None:
+        """Return when somebody waits there."""
+        assert await asyncio.to_thread(self._reached.wait, 60.0)
+
+    def opens(self) -> None:
+        self._open.set()
 
 
 # --- SQLite's files ------------------------------------------------------------------------------

@@ -19,11 +19,12 @@ from typing import TypeVar
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from xmpprelay.errors import StoreError
 from xmpprelay.store import migrations
-from xmpprelay.store.engine import Fault, connect, fault_of, store_error, told
+from xmpprelay.store.connection import WritingConnection
+from xmpprelay.store.engine import Fault, fault_of, reading_engine, store_error, told
 from xmpprelay.store.files import Lock, check_folder, database_path, existing_database, open_private
 from xmpprelay.store.identity import (
     Identity,
@@ -91,10 +92,10 @@ class Database:
             else:
                 conn = await open_for_writing(opening, path)
                 with told(path):
-                    identity = await in_transaction(
-                        conn, lambda c: prepare(c, path, upgrade=upgrade)
+                    identity = await conn.in_transaction(
+                        lambda c: prepare(c, path, upgrade=upgrade)
                     )
-                readers = connect(path, readonly=True, connections=_READERS)
+                readers = reading_engine(path, _READERS)
                 opening.push_async_callback(readers.dispose)
                 writer = Writer(
                     conn,
@@ -191,7 +192,7 @@ class Database:
             await self._opened.aclose()
 
 
-async def open_for_writing(opening: AsyncExitStack, path: Path) -> AsyncConnection:
+async def open_for_writing(opening: AsyncExitStack, path: Path) -> WritingConnection:
     """Lock the database and give a connection that may write; `opening` undoes both.
 
     The file is made, empty, if it is missing. Its content is not looked at.
@@ -200,18 +201,10 @@ async def open_for_writing(opening: AsyncExitStack, path: Path) -> AsyncConnecti
     lock = Lock(path)
     opening.callback(lock.release)
     os.close(open_private(path, os.O_RDWR))
-    engine = connect(path, readonly=False, connections=1)
-    opening.push_async_callback(engine.dispose)
     with told(path):
-        conn = await engine.connect()
+        conn = await WritingConnection.open(path)
     opening.push_async_callback(conn.close)
     return conn
-
-
-async def in_transaction(conn: AsyncConnection, fn: Callable[[Connection], T]) -> T:
-    """Give what `fn` gives, and keep what it wrote, unless it raises."""
-    async with conn.begin():
-        return await conn.run_sync(fn)
 
 
 async def _open_readonly(opening: AsyncExitStack, path: Path) -> tuple[AsyncEngine, Identity]:
@@ -221,7 +214,7 @@ async def _open_readonly(opening: AsyncExitStack, path: Path) -> tuple[AsyncEngi
             raise older(path)
         return Identity(read_epoch(conn) or "", highest_number(conn), revision)
 
-    readers = connect(path, readonly=True, connections=_READERS)
+    readers = reading_engine(path, _READERS)
     opening.push_async_callback(readers.dispose)
     with told(path):
         async with readers.connect() as conn:

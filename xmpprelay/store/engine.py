@@ -10,7 +10,7 @@ knows the tables.
 """
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from enum import Enum, auto
 from errno import EDQUOT, ENOSPC
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
-from sqlalchemy import URL, Connection, event
+from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
@@ -33,32 +33,52 @@ _LOG_PAGES: Final = 256
 mebibytes would have to be free before anything could be written again."""
 _LOG_BYTES: Final = 16 << 20  # a long reader makes the log grow; this is what is kept of it after
 
+_CONNECT: Final = {"isolation_level": None, "timeout": BUSY_TIMEOUT_S}
+_PRAGMAS: Final = (
+    "foreign_keys=ON",
+    f"cache_size=-{_CACHE_KIB}",
+    "temp_store=MEMORY",  # a full disk, or a lack of descriptors, must not stop a rollback
+)
+_WRITING_PRAGMAS: Final = (
+    "journal_mode=WAL",
+    "synchronous=FULL",
+    f"wal_autocheckpoint={_LOG_PAGES}",
+    f"journal_size_limit={_LOG_BYTES}",
+)
 
-def connect(path: Path, *, readonly: bool, connections: int) -> AsyncEngine:
-    """Give an engine for the file with at most so many connections; nothing is opened yet.
 
-    With `readonly` nothing can be written, and the file must exist. Otherwise a transaction takes
-    the right to write as it begins, and the database is set to WAL mode.
-    """
-    mode = "ro" if readonly else "rw"
+def reading_engine(path: Path, connections: int) -> AsyncEngine:
+    """Give an engine that only reads, with at most so many connections; nothing is opened yet."""
     engine = create_async_engine(
-        URL.create(
-            "sqlite+aiosqlite",
-            database=f"file:{quote(str(path))}",
-            query={"mode": mode, "uri": "true"},
-        ),
-        connect_args={"isolation_level": None, "timeout": BUSY_TIMEOUT_S},
+        _url("sqlite+aiosqlite", path, mode="ro"),
+        connect_args=_CONNECT,
         pool_size=connections,
         max_overflow=0,
     )
-    # temp_store: a full disk, or a lack of descriptors, must not stop a rollback.
-    pragmas = ["foreign_keys=ON", f"cache_size=-{_CACHE_KIB}", "temp_store=MEMORY"]
-    if not readonly:
-        pragmas += ["journal_mode=WAL", "synchronous=FULL"]
-        pragmas += [f"wal_autocheckpoint={_LOG_PAGES}", f"journal_size_limit={_LOG_BYTES}"]
+    _prepare(engine.sync_engine, _PRAGMAS, "BEGIN")
+    return engine
 
-    @event.listens_for(engine.sync_engine, "connect")
-    def prepare(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
+
+def writing_engine(path: Path) -> Engine:
+    """Give an engine with one connection, which may write; nothing is opened yet.
+
+    The file must exist; it is set to WAL mode. A transaction takes the right to write as it begins.
+    """
+    engine = create_engine(
+        _url("sqlite+pysqlite", path, mode="rw"), connect_args=_CONNECT, pool_size=1, max_overflow=0
+    )
+    _prepare(engine, _PRAGMAS + _WRITING_PRAGMAS, "BEGIN IMMEDIATE")
+    return engine
+
+
+def _url(driver: str, path: Path, mode: str) -> URL:
+    query = {"mode": mode, "uri": "true"}
+    return URL.create(driver, database=f"file:{quote(str(path))}", query=query)
+
+
+def _prepare(engine: Engine, pragmas: Sequence[str], begins: str) -> None:
+    @event.listens_for(engine, "connect")
+    def connected(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
         cursor = connection.cursor()
         try:
             for pragma in pragmas:
@@ -66,11 +86,9 @@ def connect(path: Path, *, readonly: bool, connections: int) -> AsyncEngine:
         finally:
             cursor.close()
 
-    @event.listens_for(engine.sync_engine, "begin")
+    @event.listens_for(engine, "begin")
     def begin(conn: Connection) -> None:
-        conn.exec_driver_sql("BEGIN" if readonly else "BEGIN IMMEDIATE")
-
-    return engine
+        conn.exec_driver_sql(begins)
 
 
 def quick_check(conn: Connection) -> str | None:

@@ -22,13 +22,14 @@ from sqlalchemy.exc import DBAPIError
 from xmpprelay.errors import StoreCorrupt, StoreError
 from xmpprelay.log import get_logger
 from xmpprelay.store import migrations
-from xmpprelay.store.database import in_transaction, open_for_writing
+from xmpprelay.store.connection import WritingConnection
+from xmpprelay.store.database import open_for_writing
 from xmpprelay.store.engine import (
     Fault,
-    connect,
     corrupt,
     fault_of,
     quick_check,
+    reading_engine,
     store_error,
     told,
 )
@@ -139,7 +140,7 @@ async def migrate(url: str) -> Migrated:
     async with AsyncExitStack() as opening:
         conn = await open_for_writing(opening, path)
         with told(path):
-            identity = await in_transaction(conn, lambda c: prepare(c, path, upgrade=True))
+            identity = await conn.in_transaction(lambda c: prepare(c, path, upgrade=True))
     return Migrated(identity.before, migrations.newest())
 
 
@@ -188,7 +189,7 @@ async def _check_source(source: Path) -> None:
             raise corrupt(source, wrong)
         check_revision(conn, source)
 
-    engine = connect(source, readonly=True, connections=1)
+    engine = reading_engine(source, 1)
     try:
         with told(source):
             async with engine.connect() as conn:
@@ -206,15 +207,15 @@ async def _close_properly(path: Path) -> int:
 
     Gives the highest number used up in it; 0 if it is missing or broken.
     """
-    engine = connect(path, readonly=False, connections=1)
     try:
-        async with engine.connect() as conn:
-            return await conn.run_sync(highest_number)
+        conn = await WritingConnection.open(path)
+        try:
+            return await conn.run(highest_number)
+        finally:
+            await conn.close()  # closing the last connection empties the log
     except DBAPIError as error:
         log.warning("store.replaced_unreadable", path=str(path), reason=str(error.orig))
         return 0
-    finally:
-        await engine.dispose()  # closing the last connection empties the log
 
 
 async def _renew(incoming: Path, used: int, done: Mapping[str, Any]) -> Restored:
@@ -241,13 +242,12 @@ async def _renew(incoming: Path, used: int, done: Mapping[str, Any]) -> Restored
             waiting=waiting,
         )
 
-    engine = connect(incoming, readonly=False, connections=1)
-    try:
-        with told(incoming):
-            async with engine.connect() as conn:
-                return await in_transaction(conn, renew)
-    finally:
-        await engine.dispose()
+    with told(incoming):
+        conn = await WritingConnection.open(incoming)
+        try:
+            return await conn.in_transaction(renew)
+        finally:
+            await conn.close()
 
 
 def _put_in_place(incoming: Path, path: Path, now: datetime) -> Path | None:

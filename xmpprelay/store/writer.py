@@ -32,16 +32,17 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from xmpprelay.errors import StoreError
 from xmpprelay.log import get_logger
+from xmpprelay.store.connection import WritingConnection
 from xmpprelay.store.engine import Fault, fault_of, journal_full, row_error, store_error
 from xmpprelay.store.files import HighWater, Reserve
 
@@ -139,7 +140,7 @@ class Writer:
 
     def __init__(
         self,
-        conn: AsyncConnection,
+        conn: WritingConnection,
         path: Path,
         *,
         next_number: int,
@@ -223,7 +224,7 @@ class Writer:
         """Write the rows, on a full disk only those that may be, and answer all of them."""
         while batch:
             try:
-                self.next_number = await self._conn.run_sync(self._transact, batch)
+                self.next_number = await self._conn.run(partial(self._transact, batch))
             except DBAPIError as error:
                 fault = fault_of(error)
                 if fault is Fault.BROKEN:
@@ -241,8 +242,8 @@ class Writer:
                 self._answer(batch)
                 return
 
-    def _transact(self, conn: Connection, batch: list[_Item]) -> int:
-        """Write the rows in one transaction and give the next number."""
+    def _transact(self, batch: list[_Item], conn: Connection) -> int:
+        """Write the rows in one transaction, in its thread, and give the next number."""
         try:
             return self._attempt(conn, batch, careful=False)
         except _Spoilt:
