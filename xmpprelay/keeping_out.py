@@ -83,6 +83,8 @@ class KeepingOut:
         self._now = now
         self._refused_at: dict[tuple[int, int], datetime] = {}  # (person, author)
         self._gone: dict[int, list[date]] = {}  # person -> days on which he was not there
+        self._gone_stored: set[int] = set()  # of whom something of that is in the database
+        self._gone_unstored: set[int] = set()  # of whom something is not there yet
         self._tidied = now()
 
     def load(
@@ -99,6 +101,7 @@ class KeepingOut:
         for person, name, value in settings:
             if name == GONE:
                 self._gone[person] = [date.fromisoformat(day) for day in value.split()]
+                self._gone_stored.add(person)
 
     # Blocks of people
 
@@ -219,7 +222,11 @@ class KeepingOut:
     # Accounts that are gone (S5.7)
 
     def no_such_account(self, person: int) -> None:
-        """A person's server says that he has no account. Said long enough, his follows end."""
+        """A person's server says that he has no account. Said long enough, his follows end.
+
+        Days are stored once a minute: a client that says this of itself and comes back, time and
+        again, must not fill the writer's queue. A day that a crash takes is one error less.
+        """
         today = self._now().date()
         days = self._gone.setdefault(person, [])
         if days and days[-1] == today:
@@ -229,11 +236,12 @@ class KeepingOut:
         days.append(today)
         if len(days) >= GONE_ERRORS and today - days[0] >= GONE_AFTER:
             del self._gone[person]
+            self._gone_unstored.discard(person)
+            self._gone_stored.discard(person)
             log.info("account.gone", person=person, days=len(days))
             self._submit(end_follows_of, person, self._ended)
         else:
-            value = " ".join(map(str, days))
-            self._submit(set_setting, SettingRow(person, GONE, value))
+            self._gone_unstored.add(person)
 
     def _ended(self, follows: tuple[Follow, ...]) -> None:
         for follow in follows:
@@ -242,8 +250,21 @@ class KeepingOut:
     def is_there(self, jid: str) -> None:
         """A sign of a person: there is such an account."""
         person = self._graph.by_jid(jid) if self._gone else None
-        if person is not None and self._gone.pop(person.id, None) is not None:
+        if person is None or self._gone.pop(person.id, None) is None:
+            return
+        self._gone_unstored.discard(person.id)
+        if person.id in self._gone_stored:
+            self._gone_stored.discard(person.id)
             self._submit(set_setting, SettingRow(person.id, GONE, None))
+
+    def flush(self) -> None:
+        """Hand the days that are not stored yet to the writer."""
+        for person in self._gone_unstored:
+            self._submit(
+                set_setting, SettingRow(person, GONE, " ".join(map(str, self._gone[person])))
+            )
+        self._gone_stored |= self._gone_unstored
+        self._gone_unstored.clear()
 
     # The audit
 
@@ -255,6 +276,7 @@ class KeepingOut:
 
     def tick(self) -> None:
         """A minute has passed: refusals of yesterday end, and old rows are deleted."""
+        self.flush()
         now = self._now()
         for (person, author), at in list(self._refused_at.items()):
             if now - at >= REFUSED_FOR:

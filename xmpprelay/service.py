@@ -11,6 +11,7 @@ are closed.
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import socket
@@ -76,6 +77,9 @@ DRAIN_S: Final = 2.0
 
 DRAIN_ALL_S: Final = 3.5
 """And for all of them together; with the end of the stream, five seconds at most."""
+
+_GC_THRESHOLDS: Final = (20_000, 20, 20)
+"""Of objects, and of rounds of the younger generation (`gc.set_threshold`)."""
 
 TICK_S: Final = 60.0
 DAY_S: Final = 86_400.0
@@ -336,6 +340,7 @@ class Service:
         )
         Profiles(questions, name)
         Registration(questions, self.graph, self.account, self.keeping_out, self.intake.put)
+        self.component.precedence.is_stranger = self.voice.is_stranger
         self.component.take_message = messages.take
         self.component.take_presence = self.presences.take
         self.component.take_iq = questions.take
@@ -465,6 +470,7 @@ class Service:
         ends_at = time.monotonic() + DRAIN_ALL_S
         await _wait(self.intake.drained(), ends_at)
         self.relay.likes.flush()
+        self.keeping_out.flush()
         await _wait(self.outbox.landed(), ends_at)
         self.outbox.stream_lost()
         await self.component.close()
@@ -480,6 +486,19 @@ async def _wait(step: Coroutine[Any, Any, None], ends_at: float) -> None:
 
 def _closed(_: object) -> None:
     """What comes in while the relay stops is not taken; without a receipt it is sent again."""
+
+
+def _spare_the_collector() -> None:
+    """Leave what was loaded at the start out of the garbage collector's rounds.
+
+    All that came from the database stays as long as the relay runs. With the usual thresholds a
+    burst of stanzas, which are parsed into some hundred thousand objects, makes it walk through all
+    of that time and again: a quarter of the time that 20,000 presences took.
+    """
+    sys.setswitchinterval(0.0005)
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_GC_THRESHOLDS)
 
 
 async def run(config: Config) -> int:
@@ -499,6 +518,7 @@ async def run(config: Config) -> int:
         await asyncio.wait({starting, stopped, failed}, return_when=asyncio.FIRST_COMPLETED)
         if starting.done():
             connected = starting.result()
+            _spare_the_collector()
             notify("READY=1")
             log.info("relay.ready", domain=config.xmpp.domain)
             await asyncio.wait({stopped, failed, connected}, return_when=asyncio.FIRST_COMPLETED)

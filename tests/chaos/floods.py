@@ -283,13 +283,13 @@ class Far:
                 await asyncio.sleep(max(0.0, due - time.monotonic()))
         return size
 
-    async def until_all_is_dealt_with(self, relay: str) -> None:
-        """Return when the relay has answered a question behind everything."""
+    async def until_all_is_dealt_with(self, relay: str, who: str = FAR) -> None:
+        """Return when the relay has answered a question behind everything that `who` has sent."""
         with step("an answer behind the flood"):
             async with asyncio.timeout(ANSWER_WITHIN_S):
                 while self.pongs.empty():  # a relay that is asked too much does not answer
                     self.sends(
-                        f"<iq from='{FAR}' to='{relay}' type='get' id='last-of-all'>"
+                        f"<iq from='{who}' to='{relay}' type='get' id='last-of-all'>"
                         "<ping xmlns='urn:xmpp:ping'/></iq>"
                     )
                     with contextlib.suppress(TimeoutError):
@@ -395,7 +395,7 @@ async def _one(town: Town, flood: Flood, calm_s: float, figures: Figures) -> Non
             figures.rss_before = rss_of(process.pid)
             before, cpu_s, began = far.bytes_in, cpu_of(process.pid), time.monotonic()
             figures.bytes_in = await far.floods(flood)
-            await far.until_all_is_dealt_with(relay)
+            await far.until_all_is_dealt_with(relay, f"eve@{FAR}/x" if flood.follows else FAR)
             ended = time.monotonic()
             figures.took_s, figures.cpu_s = ended - began, cpu_of(process.pid) - cpu_s
             tasks[0].cancel()

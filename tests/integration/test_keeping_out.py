@@ -12,7 +12,7 @@ from tests.integration.world import Clock, World
 from xmpprelay import control
 from xmpprelay.core.model import Mode
 from xmpprelay.store.keeping_out import list_audit
-from xmpprelay.store.queries import load_follows
+from xmpprelay.store.queries import load_follows, load_settings
 from xmpprelay.xmpp.stanzas import QUICK_RESPONSE
 
 ALICE, BOB, CAROL = "alice@example.test", "bob@example.test", "carol@a.far.test"
@@ -353,6 +353,28 @@ async def test_a_sign_of_life_ends_the_count(wire: Wire, clock: Clock) -> None:
             await errors(wire, "item-not-found")
         await feeds(wire, f"<presence from='{BOB}/y' to='{HOME}'/>")
     assert follows_alice(wire, BOB)
+
+
+async def test_who_is_gone_and_there_again_all_the_time_is_not_written_down_each_time(
+    wire: Wire, clock: Clock
+) -> None:
+    async def rows() -> list[tuple[int, str, str]]:
+        return await wire.service.db.read(lambda conn: list(load_settings(conn)))
+
+    before = await rows()
+    commits = wire.service.db.commits
+    for _ in range(50):
+        await errors(wire, "gone")  # and one entry of its own
+        await feeds(wire, f"<presence from='{BOB}/y' to='{HOME}'/>")
+    assert wire.service.db.commits - commits < 2 * 50
+    await errors(wire, "gone")
+    assert await rows() == before
+    wire.service.tick()
+    await errors(wire, "gone")
+    assert len(await rows()) == len(before) + 1, "once a minute"
+    await feeds(wire, f"<presence from='{BOB}/y' to='{HOME}'/>")
+    await wire.quiet()
+    assert await rows() == before, "that somebody is there is written at once"
 
 
 async def test_the_count_of_definite_errors_outlives_a_restart(
