@@ -26,6 +26,7 @@ class RelayProcess:
     def __init__(self, server: XmppServer, folder: Path, limits: Limits = NO_LIMITS) -> None:
         self.database = folder / "relay.db"
         self.lines: list[str] = []
+        self.descriptors: int | None = None  # `ulimit -n` for it; None: as the tests have it
         self._more = asyncio.Event()
         self._config = folder / "relay.toml"
         self._process: asyncio.subprocess.Process | None = None
@@ -80,7 +81,9 @@ format = "json"
 
     async def launches(self) -> None:
         """Start it, and wait for nothing."""
+        limited = ("sh", "-c", 'ulimit -n "$0" && exec "$@"', f"{self.descriptors}")
         self._process = await asyncio.create_subprocess_exec(
+            *(limited if self.descriptors is not None else ()),
             *(sys.executable, "-m", "xmpprelay", "run", "--config", str(self._config)),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
