@@ -27,7 +27,7 @@ from tests.chaos import (
     trickle_lives,
 )
 from tests.chaos.floods import run as all_floods
-from tests.chaos.report import Row
+from tests.chaos.report import Row, keep
 from tests.properties.trickle.outage import CAPACITY, Away, Return, away, returns
 from tests.servers.towns import TOWNS, EjabberdTown, ProsodyTown
 
@@ -371,8 +371,11 @@ async def _pytest(name: str, size: str, settings: Mapping[str, str], *arguments:
     assert process.stdout is not None
     lines = (await process.stdout.read()).decode(errors="replace").splitlines()
     said = lines[-1].strip("= ") if lines else ""
-    # pytest's own summary names what failed, in its last lines
-    bad = () if await process.wait() == 0 else tuple(lines[-5:])
+    bad: tuple[str, ...] = ()
+    if await process.wait() != 0:
+        kept = keep(name, lines)
+        # pytest's own summary names what failed, in its last lines
+        bad = (f"all that was said: {kept}", *lines[-4:])
     return Row(name, size, 0, 0, said, bad)
 
 

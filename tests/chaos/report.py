@@ -80,6 +80,14 @@ def add(rows: Iterable[Row], command: str, file: Path = FILE) -> None:
             out.write("| " + " | ".join(_cell(cell) for cell in cells) + " |\n")
 
 
+def keep(name: str, lines: Iterable[str]) -> Path:
+    """Write all that a part has said into a file beside the report; gives its path."""
+    file = FILE.parent / f"chaos-{name.replace(', ', '-').replace(' ', '-')}.txt"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("\n".join(lines) + "\n")
+    return file
+
+
 def _cell(content: object) -> str:
     line = " ".join(f"{content}".split()).replace("|", "\\|")
     return line if len(line) < _LONGEST else line[:_LONGEST] + "…"

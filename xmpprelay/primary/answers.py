@@ -131,14 +131,19 @@ _LOOKED_AT_CHARS: Final = 4_000  # of a text from which a detail is made
 
 def detail(text: str, secrets: Iterable[str] = ()) -> str:
     """The text on one line of at most 200 characters: no HTML, no secrets, nothing like a token."""
-    for secret in secrets:
-        if secret:
-            text = text.replace(secret, "…")
-    text = text[:_LOOKED_AT_CHARS]
+    hidden = [secret for secret in secrets if secret]
+    text = _without(text, hidden)[:_LOOKED_AT_CHARS]
     if "<" in text:
         text = html_to_text(text)
-    text = clean_line(_SECRET.sub(r"\1…", clean_line(text)))
+    # Once more: a tag or a control character within a secret is gone by now.
+    text = clean_line(_SECRET.sub(r"\1…", _without(clean_line(text), hidden)))
     return text if len(text) <= MAX_DETAIL_CHARS else text[: MAX_DETAIL_CHARS - 1] + "…"
+
+
+def _without(text: str, secrets: Iterable[str]) -> str:
+    for secret in secrets:
+        text = text.replace(secret, "…")
+    return text
 
 
 def detail_of(answer: Answer, secrets: Iterable[str] = ()) -> str:
