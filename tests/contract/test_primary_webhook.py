@@ -1,12 +1,13 @@
 """The driver `webhook` against the receiver of the examples, and against one that says anything."""
 
 import asyncio
+import base64
 import contextlib
 import json
 import os
 import sqlite3
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -14,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import web
+from aiohttp import ClientSession, web
 from aiohttp.test_utils import TestServer
 from standardwebhooks import Webhook
 
 from tests.contract.primary_suite import Break, Seen, UnclearSuite
+from xmpprelay.core.insertion import Act, Insertion, Rules, State, sent
 from xmpprelay.core.primary import (
     EVERYBODY,
     Absent,
@@ -36,11 +38,13 @@ from xmpprelay.core.primary import (
     Status,
     Visibility,
 )
-from xmpprelay.primary.webhook import WebhookPrimary
+from xmpprelay.core.site import Site
+from xmpprelay.primary.webhook import WebhookPrimary, signature
 from xmpprelay.quickstart.private_server import POLL_S, free_port
 
 RECEIVER = Path(__file__).parents[2] / "examples" / "webhook_receiver.py"
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+KEY = base64.b64decode(SECRET.removeprefix("whsec_"))
 OPERATOR = Account(EVERYBODY)
 NOON = datetime(2024, 5, 17, 12, tzinfo=UTC)
 TEA = Status(
@@ -50,6 +54,8 @@ TEA = Status(
     in_reply_to="k3e.ab12cd",
     visibility=Visibility.UNLISTED,
 )
+
+WAITS = Insertion(1, EVERYBODY, 1, Act.INSERT, NOON)
 
 
 class Line:
@@ -166,6 +172,29 @@ class TestWebhook(UnclearSuite):
             assert (await late.insert(OPERATOR, TEA, "any")).outcome is Outcome.AUTH
         assert await bench.stored() == []
 
+    async def test_a_ping_is_for_nothing_but_its_answer(self, bench: ExampleBench) -> None:
+        body, sent_at = b'{"type": "ping", "data": {}}', int(datetime.now(UTC).timestamp())
+        headers = {
+            "webhook-id": "ping-1",
+            "webhook-timestamp": f"{sent_at}",
+            "webhook-signature": signature(KEY, "ping-1", sent_at, body),
+        }
+        async with ClientSession() as session:
+            for more, status in (({}, 200), ({"webhook-id": "ping-2"}, 401)):
+                async with session.post(bench.url, data=body, headers=headers | more) as answer:
+                    assert answer.status == status
+        assert await bench.stored() == []
+
+    async def test_who_has_refused_is_found_again(self, bench: ExampleBench) -> None:
+        clock = [NOON]  # the relay's is wrong at first
+        async with aclosing(WebhookPrimary(bench.url, SECRET, now=lambda: clock[0])) as other:
+            assert (await other.insert(OPERATOR, TEA, "any")).outcome is Outcome.AUTH
+            assert (await other.probe()).reach is Reach.AUTH
+            clock[0] = datetime.now(UTC)
+            assert (await other.probe()).reach is Reach.UP
+            assert (await other.insert(OPERATOR, TEA, "any")).outcome is Outcome.INSERTED
+        assert [each.text for each in await bench.stored()] == [TEA.text]
+
     async def test_events_that_come_again_do_nothing(self, bench: ExampleBench) -> None:
         edits = [replace(TEA, text=f"{n}", updated=NOON + timedelta(seconds=n)) for n in (1, 2)]
         await bench.primary.insert(OPERATOR, TEA, "any")
@@ -200,21 +229,41 @@ class Scripted:
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     body: str = ""
+    to_get: int | None = None  # another status for a GET …
+    to_ping: int | None = None  # … and for a ping; 0: it loses the connection
     got: list[tuple[str, str, dict[str, str], bytes]] = field(default_factory=list)
 
 
 @pytest.fixture
 async def scripted() -> AsyncIterator[Scripted]:
+    async with _saying() as scripted:
+        yield scripted
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+@contextlib.asynccontextmanager
+async def _saying(now: Callable[[], datetime] = _utc_now) -> AsyncIterator[Scripted]:
     async def answer(request: web.Request) -> web.Response:
         headers = {name.lower(): value for name, value in request.headers.items()}
-        says.got.append((request.method, request.path_qs, headers, await request.read()))
-        return web.Response(status=says.status, headers=says.headers, text=says.body)
+        content = await request.read()
+        says.got.append((request.method, request.path_qs, headers, content))
+        other = says.to_get if request.method == "GET" else None
+        if content and json.loads(content)["type"] == "ping":
+            other = says.to_ping
+        if other == 0:
+            assert request.transport is not None
+            request.transport.close()
+        status = says.status if other is None else other or 200
+        return web.Response(status=status, headers=says.headers, text=says.body)
 
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", answer)
     async with TestServer(app) as server:
         url = str(server.make_url("/posts?token=hunter2"))
-        async with aclosing(WebhookPrimary(url, SECRET)) as primary:
+        async with aclosing(WebhookPrimary(url, SECRET, now=now)) as primary:
             says = Scripted(primary)
             yield says
 
@@ -269,7 +318,10 @@ async def test_edits_and_deletions_are_events_of_their_own(scripted: Scripted) -
         (200, Outcome.INSERTED, Scope.POST),
         (202, Outcome.INSERTED, Scope.POST),
         (204, Outcome.INSERTED, Scope.POST),
+        (301, Outcome.RETRY, Scope.DRIVER),
         (302, Outcome.UNKNOWN, Scope.DRIVER),
+        (307, Outcome.RETRY, Scope.DRIVER),
+        (308, Outcome.RETRY, Scope.DRIVER),
         (400, Outcome.REJECTED, Scope.POST),
         (401, Outcome.AUTH, Scope.DRIVER),
         (403, Outcome.AUTH, Scope.DRIVER),
@@ -293,7 +345,7 @@ async def test_what_an_answer_means(
     scripted.status = status
     if status not in (204, 304):
         scripted.body = f"<html><b>Too\nbad</b> {SECRET} hunter2 {'x ' * 300}</html>"
-    scripted.headers = {"Location": "/elsewhere"} if status == 302 else {}
+    scripted.headers = {"Location": "/elsewhere"} if 300 < status < 400 else {}
     for done in (
         await scripted.primary.insert(OPERATOR, TEA, "any"),
         await scripted.primary.edit(OPERATOR, TEA.id, TEA, "any"),
@@ -382,6 +434,109 @@ async def test_whoever_answers_is_up(scripted: Scripted, status: int, reach: Rea
     assert probe.reach is reach
     assert probe.reason == ("" if reach is Reach.UP else f"http_{status}")
     assert [method for method, *_ in scripted.got] == ["GET"]
+
+
+# A receiver that refuses whatever it gets
+
+REFUSALS = [(401, Reach.AUTH), (403, Reach.AUTH), (404, Reach.DOWN), (405, Reach.DOWN)]
+REFUSALS += [(410, Reach.DOWN), (308, Reach.DOWN)]
+
+
+@pytest.mark.parametrize(("status", "reach"), REFUSALS)
+async def test_who_refuses_all_is_up_again_when_he_takes_a_ping(
+    scripted: Scripted, status: int, reach: Reach
+) -> None:
+    scripted.status, scripted.to_get = status, 200
+    refused = await scripted.primary.insert(OPERATOR, TEA, "any")
+    for _ in range(2):
+        probe = await scripted.primary.probe()
+        assert (probe.reach, probe.reason) == (reach, f"http_{status}")
+        assert probe.detail == refused.detail
+    scripted.status, scripted.to_get = 204, 405
+    assert (await scripted.primary.probe()).reach is Reach.UP
+    assert (await scripted.primary.probe()).reach is Reach.UP
+    types = [json.loads(body)["type"] for _, _, _, body in scripted.got if body]
+    assert types == ["post.created", "ping", "ping", "ping"]
+    assert [method for method, *_ in scripted.got][-2:] == ["GET", "GET"]
+
+
+async def test_a_ping_is_signed_and_no_two_are_the_same_event() -> None:
+    times = iter(datetime.now(UTC) + timedelta(seconds=n) for n in range(100))
+    async with _saying(lambda: next(times)) as scripted:
+        scripted.status = 401
+        await scripted.primary.insert(OPERATOR, TEA, "any")
+        await scripted.primary.probe()
+        await scripted.primary.probe()
+        pings = scripted.got[1:]
+        events = [Webhook(SECRET).verify(body, headers) for _, _, headers, body in pings]
+        assert [(each["type"], each["data"]) for each in events] == [("ping", {})] * 2
+        assert len({headers["webhook-id"] for _, _, headers, _ in pings}) == 2
+        assert {path for _, path, _, _ in pings} == {"/posts?token=hunter2"}
+
+
+@pytest.mark.parametrize("to_ping", [200, 400, 409, 422, 500, 501, 0])
+async def test_who_does_not_know_the_ping_is_found_again(scripted: Scripted, to_ping: int) -> None:
+    scripted.status = 401
+    await scripted.primary.insert(OPERATOR, TEA, "any")
+    assert (await scripted.primary.probe()).reach is Reach.AUTH
+    scripted.status, scripted.to_get, scripted.to_ping = 200, 405, to_ping
+    assert (await scripted.primary.probe()).reach is Reach.UP
+    assert (await scripted.primary.insert(OPERATOR, TEA, "any")).outcome is Outcome.INSERTED
+
+
+async def test_who_refuses_and_is_down_for_a_while_still_refuses(scripted: Scripted) -> None:
+    scripted.status = 401
+    await scripted.primary.insert(OPERATOR, TEA, "any")
+    scripted.status = 502
+    assert (await scripted.primary.probe()).reason == "http_502"
+    scripted.status, scripted.to_get = 401, 200
+    assert (await scripted.primary.probe()).reach is Reach.AUTH
+
+
+@pytest.mark.parametrize(
+    ("status", "known"), [(200, True), (409, True), (422, False), (429, False), (500, False)]
+)
+async def test_who_has_taken_a_post_since_is_not_pinged(
+    scripted: Scripted, status: int, known: bool
+) -> None:
+    """The operator may have ended the standby himself."""
+    scripted.status = 404
+    await scripted.primary.insert(OPERATOR, TEA, "any")
+    scripted.status = status
+    await scripted.primary.insert(OPERATOR, TEA, "any")
+    scripted.status, scripted.to_ping = 200, 404
+    assert (await scripted.primary.probe()).reach is (Reach.UP if known else Reach.DOWN)
+
+
+@pytest.mark.parametrize("status", [401, 404, 308])
+async def test_who_refuses_all_is_on_standby_once_until_he_is_corrected(
+    scripted: Scripted, status: int
+) -> None:
+    """A day with a wrong secret, or at a wrong address; any web server answers a GET."""
+    scripted.status, scripted.to_get = status, 200
+    driver, caps = scripted.primary, Caps("webhook")
+    site, row, now_s = Site("", None, lambda: 1.0, 0.0), WAITS, 0.0
+    site.knows(caps, now_s)
+    begun, corrected_s, back_s = [], None, None
+    while back_s is None:
+        if site.health.probe_at is not None:
+            now_s = max(now_s, site.health.probe_at)
+            site.probed(await driver.probe(), now_s)
+            assert site.reason in ("", f"http_{status}")
+        if site.health.away:
+            if corrected_s is None and now_s > 86_400.0:
+                scripted.status, scripted.to_get, corrected_s = 200, 405, now_s
+            continue
+        now_s += 5.0
+        result = await driver.insert(OPERATOR, TEA, "any")
+        site.answered(1, result, now_s)
+        row = sent(row, result, Rules(), NOON, others_fine=True)
+        begun += [now_s] if site.health.away else []
+        back_s = now_s if row.state is State.INSERTED else None
+    assert len(begun) == 1
+    assert corrected_s is not None
+    assert back_s - corrected_s < 310.0
+    assert sum(b"post.created" in body for *_, body in scripted.got) <= 3 + 1
 
 
 async def test_who_does_not_answer_in_time_may_have_it() -> None:

@@ -8,6 +8,10 @@ answers mean; examples/webhook_receiver.py is one.
 
 After an unclear outcome the receiver is asked for the post, by a GET of its own address and the
 post's id. It need not understand that; then nobody can tell.
+
+A GET of the address tells whether somebody is there, but not whether he takes what is sent: any web
+server answers it. So once a POST was refused as nobody's fault but the operator's, a wrong secret
+or a wrong address, the receiver is down until it takes a POST of which nothing comes, a `ping`.
 """
 
 import base64
@@ -46,8 +50,10 @@ from xmpprelay.primary.http import CONNECT_S, TOTAL_S, Http
 CREATED: Final = "post.created"
 UPDATED: Final = "post.updated"
 DELETED: Final = "post.deleted"
+PING: Final = "ping"
 
-_WRONG_ADDRESS: Final = (404, 405, 410)
+_WRONG_SECRET: Final = (401, 403)
+_WRONG_ADDRESS: Final = (301, 307, 308, 404, 405, 410)
 """Said of an address, not of a post: it is wrong, or the receiver is not there yet."""
 
 _MAX_URL_CHARS: Final = 2_000
@@ -83,9 +89,26 @@ class WebhookPrimary:
             total_s=total_s,
             now=now,
         )
+        self._refuses = False  # a POST was refused, whatever was in it
 
     async def probe(self, account: Account | None = None) -> Probe:
-        """Whether somebody is there who answers; whether he accepts the signature shows later."""
+        """Whether somebody is there who answers; whether he accepts the signature shows later.
+
+        Whoever has refused that is asked whether he does by now. What else he says to a `ping`, he
+        may say because he does not know it; then a GET tells, as before.
+        """
+        if self._refuses:
+            now = self._now()
+            answer = await self._post(f"ping-{int(now.timestamp() * 1000)}", PING, now, {})
+            refusal = _refusal(answer)
+            if refusal is not None:
+                reach = Reach.AUTH if refusal.outcome is Outcome.AUTH else Reach.DOWN
+                return Probe(reach, reason=refusal.reason, detail=refusal.detail)
+        found = await self._is_there()
+        self._refuses = self._refuses and found.reach is not Reach.UP
+        return found
+
+    async def _is_there(self) -> Probe:
         answer = await self._http.request("GET", self._url, headers=self._signed("probe", b""))
         if isinstance(answer, Failure):
             return Probe(Reach.DOWN, reason=answer.reason, detail=answer.detail)
@@ -98,13 +121,13 @@ class WebhookPrimary:
     async def insert(self, account: Account, status: Status, key: str) -> Result:
         """Send `post.created`. The event's id does for the key."""
         event = event_id(status.id, CREATED)
-        return await self._send(event, CREATED, status.published, _post(status), status.id)
+        return await self._send(event, CREATED, status.published, _as_told(status), status.id)
 
     async def edit(self, account: Account, remote_id: str, status: Status, key: str) -> Result:
         """Send `post.updated` with the whole post as it is now."""
         time = status.updated or status.published
         event = event_id(remote_id, UPDATED, time)
-        return await self._send(event, UPDATED, time, _post(status), remote_id)
+        return await self._send(event, UPDATED, time, _as_told(status), remote_id)
 
     async def delete(self, account: Account, remote_id: str) -> Result:
         """Send `post.deleted`."""
@@ -148,32 +171,38 @@ class WebhookPrimary:
     async def _send(
         self, event: str, kind: str, time: datetime, post: Mapping[str, Any], remote_id: str
     ) -> Result:
-        body = json.dumps({"type": kind, "timestamp": rfc3339(time), "data": post}).encode()
+        answer = await self._post(event, kind, time, post)
+        refusal = _refusal(answer)
+        if refusal is not None:
+            self._refuses = True
+            return refusal
+        if isinstance(answer, Failure):
+            return answer.result()
+        result = self._result(answer, remote_id)
+        if result.outcome in (Outcome.INSERTED, Outcome.DUPLICATE):
+            self._refuses = False
+        return result
+
+    async def _post(
+        self, event: str, kind: str, time: datetime, about: Mapping[str, Any]
+    ) -> Answer | Failure:
+        body = json.dumps({"type": kind, "timestamp": rfc3339(time), "data": about}).encode()
         headers = {
             **self._signed(event, body),
             "Content-Type": "application/json",
             "Idempotency-Key": event,
         }
-        answer = await self._http.request("POST", self._url, headers=headers, body=body)
-        if isinstance(answer, Failure):
-            return answer.result()
-        return self._result(answer, remote_id)
+        return await self._http.request("POST", self._url, headers=headers, body=body)
 
     def _result(self, answer: Answer, remote_id: str) -> Result:
-        """What an answer to a POST means; docs/webhook.md tells it to receivers."""
+        """What an answer to a POST means, but for `_refusal`; docs/webhook.md tells receivers."""
         status, wait_s = answer.status, retry_after_s(answer)
         if 200 <= status < 300:
             return Result(Outcome.INSERTED, remote_id, _address(answer))
         if status == 409:
             return Result(Outcome.DUPLICATE, remote_id, _address(answer))
-        if status in (401, 403):
-            said = f"The receiver refuses the signature ({status}): give both the same secret."
-            return Result(Outcome.AUTH, scope=Scope.DRIVER, reason=f"http_{status}", detail=said)
         if status == 429 or (status == 503 and wait_s is not None):
             return self._told(Outcome.RETRY, answer, retry_after_s=wait_s)
-        if status in _WRONG_ADDRESS:
-            said = f"The receiver has nothing at this address ({status}): correct its URL."
-            return Result(Outcome.RETRY, scope=Scope.DRIVER, reason=f"http_{status}", detail=said)
         if 400 <= status < 500 and status != 408:
             return self._told(Outcome.REJECTED, answer, scope=Scope.POST)
         return self._told(Outcome.UNKNOWN, answer)
@@ -223,7 +252,22 @@ def signature(key: bytes, event: str, timestamp: int, body: bytes) -> str:
     return f"v1,{base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()}"
 
 
-def _post(status: Status) -> dict[str, Any]:
+def _refusal(answer: Answer | Failure) -> Result | None:
+    """That all is refused, whatever is sent; None: it is about this post, or about the moment."""
+    status = answer.status if isinstance(answer, Answer) else 0
+    if status in _WRONG_SECRET:
+        said = (
+            f"The receiver refuses the signature ({status}): give both the same secret, and look "
+            "at both clocks."
+        )
+        return Result(Outcome.AUTH, scope=Scope.DRIVER, reason=f"http_{status}", detail=said)
+    if status in _WRONG_ADDRESS:
+        said = f"The receiver has nothing at this address ({status}): correct its URL."
+        return Result(Outcome.RETRY, scope=Scope.DRIVER, reason=f"http_{status}", detail=said)
+    return None
+
+
+def _as_told(status: Status) -> dict[str, Any]:
     """A post as receivers get it."""
     return {
         "id": status.id,
