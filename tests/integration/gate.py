@@ -49,6 +49,9 @@ class Gate:
         except OSError:  # the server is not there
             to_near.transport.abort()
             return
+        except asyncio.CancelledError:  # shut before it was through
+            to_near.transport.abort()
+            raise
         ways = [_pump(near, to_far), _pump(far, to_near)]
         try:
             async with asyncio.TaskGroup() as both:

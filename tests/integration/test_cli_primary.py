@@ -29,7 +29,15 @@ from xmpprelay.store.posts import PostRow, append_post
 
 __all__ = ["operator"]
 
-NOW = datetime.now(UTC)
+NOW = datetime.now(UTC)  # as each test begins
+
+
+@pytest.fixture(autouse=True)
+def _now() -> None:
+    global NOW
+    NOW = datetime.now(UTC)
+
+
 ALICE = "alice@example.test"
 STANDBY = "The primary is on standby. Posts reach followers at once, and are inserted there later."
 

@@ -373,7 +373,7 @@ async def test_who_is_gone_and_there_again_all_the_time_is_not_written_down_each
     await errors(wire, "gone")
     assert len(await rows()) == len(before) + 1, "once a minute"
     await feeds(wire, f"<presence from='{BOB}/y' to='{HOME}'/>")
-    await wire.quiet()
+    await wire.service.keeping_out.note("a test", "wait", "for what is written before")
     assert await rows() == before, "that somebody is there is written at once"
 
 

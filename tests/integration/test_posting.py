@@ -129,8 +129,9 @@ async def test_what_is_no_text_is_no_post_and_not_answered(world: World) -> None
         for to in (alice.home, alice.relay, alice.author("alice"), alice.author("nobody")):
             alice.sends_raw(stanza.format(home=to))
     await alice.fence()
-    said = [each for each in alice.mail.ledger[before:] if each.kind == "message"]
-    assert [each.body for each in said] == [None, "pong"], "the fence's receipt and answer"
+    said = [each.body for each in alice.mail.ledger[before:] if each.kind == "message"]
+    said = [text for text in said if text is None or "follows you" not in text]  # comes when it may
+    assert said == [None, "pong"], "the fence's receipt and answer"
     assert await posted_since(bob, alice) == []
 
 

@@ -212,7 +212,7 @@ async def test_outstanding_questions_do_not_slow_the_intake_down(wire: Wire) -> 
 
 
 async def test_twenty_thousand_strangers_leave_nothing_behind(wire: Wire) -> None:
-    def come(first: int, last: int) -> int:
+    async def come(first: int, last: int) -> int:
         """Let them come; the bytes that Python holds afterwards."""
         wire.feeds(
             "".join(
@@ -220,11 +220,12 @@ async def test_twenty_thousand_strangers_leave_nothing_behind(wire: Wire) -> Non
                 for n in range(first, last)
             )
         )
+        await wire.quiet()
         return tracemalloc.get_traced_memory()[0]
 
     tracemalloc.start()
-    before = come(0, 21_000)  # fills what has a bound
-    after = come(21_000, 42_000)
+    before = await come(0, 21_000)  # fills what has a bound
+    after = await come(21_000, 42_000)
     tracemalloc.stop()
     assert after - before < 2_000_000, "bytes; new names take the places of old ones"
     service = wire.service

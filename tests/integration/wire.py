@@ -68,6 +68,11 @@ class Wire:
 
     # As the component sees it: asyncio.Transport
 
+    def pause_reading(self) -> None:
+        """What the test feeds comes in all the same."""
+
+    def resume_reading(self) -> None: ...
+
     def set_write_buffer_limits(self, **_: Any) -> None:
         """There is no buffer."""
 
@@ -135,6 +140,8 @@ class Wire:
         """Return when all that has come in is dealt with, confirmed and stored."""
         service = self.service
         while True:
+            while service.component.precedence:  # noqa: ASYNC110 - of the turns that it takes
+                await asyncio.sleep(0)
             await service.intake.drained()
             for _ in range(_TURNS):
                 await asyncio.sleep(0)

@@ -204,6 +204,9 @@ class Gate:
         except OSError:
             writer.transport.abort()
             return
+        except asyncio.CancelledError:  # shut before it was through
+            writer.transport.abort()
+            raise
         ways = {
             asyncio.ensure_future(_pass_on(reader, to_inside, self._passes)),
             asyncio.ensure_future(_pass_on(inside, writer)),
