@@ -2,10 +2,11 @@
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 
 from tests.contract.store_world import Clock, Opened, people
 from xmpprelay.core.health import Flag
-from xmpprelay.core.insertion import OPEN, Act, Head, Insertion, State, ended
+from xmpprelay.core.insertion import OPEN, Act, Head, Insertion, State, Where, ended
 from xmpprelay.core.model import Appended, Kind, Post, Queued
 from xmpprelay.core.pacing import Rate
 from xmpprelay.core.primary import Candidate, Caps, Dedupe, Status, Visibility
@@ -60,6 +61,8 @@ from xmpprelay.store.posts import ChangeRow, PostRow, append_post, change_post
 
 HERE, THERE = "https://social.example", "https://other.example"
 
+PLACE, OTHER = Where("a table"), Where("another")
+
 
 @pytest.fixture
 async def db(opened: Opened) -> AsyncIterator[Database]:
@@ -94,14 +97,16 @@ async def becomes(db: Database, number: int, **values: Any) -> Insertion:
     return (await db.write(settle, SettleRow(first, (await rows(db, number))[0].state)))[1]
 
 
-async def inserted(db: Database, number: int, remote_id: str, at: datetime) -> Insertion:
+async def inserted(
+    db: Database, number: int, remote_id: str, at: datetime, where: Where = PLACE
+) -> Insertion:
     return await becomes(
-        db, number, state=State.INSERTED, due=None, remote_id=remote_id, last_sent=at
+        db, number, state=State.INSERTED, due=None, remote_id=remote_id, last_sent=at, where=where
     )
 
 
-async def head(db: Database, account: int) -> Head:
-    found = await db.read(lambda conn: head_of(conn, account))
+async def head(db: Database, account: int, here: Where = PLACE) -> Head:
+    found = await db.read(lambda conn: head_of(conn, account, here))
     assert found is not None
     return found
 
@@ -214,7 +219,7 @@ async def test_each_part_of_a_deleted_post_is_deleted(db: Database, clock: Clock
         further = [replace(found.row, id=0, part=part) for part in (2, 3)]
         return replace(found.row, part=1, state=State.SENDING), further
 
-    await db.write(claim, ClaimRow(alice, in_three))
+    await db.write(claim, ClaimRow(alice, in_three, PLACE))
     first = (await rows(db, number))[0]
     await db.write(
         settle,
@@ -251,12 +256,12 @@ async def test_a_claim_is_about_the_oldest_open_row(db: Database) -> None:
         seen.append(found.post.number)
         return replace(found.row, state=State.SENDING, key="k"), ()
 
-    stored = await db.write(claim, ClaimRow(alice, sends))
+    stored = await db.write(claim, ClaimRow(alice, sends, PLACE))
     assert stored == await row(db, first.number)
     assert stored is not None
     assert (stored.state, stored.key) == (State.SENDING, "k")
     await db.write(settle, SettleRow(replace(stored, state=State.REFUSED, due=None), stored.state))
-    await db.write(claim, ClaimRow(alice, sends))
+    await db.write(claim, ClaimRow(alice, sends, PLACE))
     assert seen == [first.number, second.number]
 
 
@@ -264,13 +269,13 @@ async def test_a_claim_that_decides_nothing_changes_nothing(db: Database) -> Non
     alice, bob = await people(db, "alice", "bob")
     number = (await post(db, alice)).number
     before = await row(db, number)
-    assert await db.write(claim, ClaimRow(alice, lambda _: None)) is None
+    assert await db.write(claim, ClaimRow(alice, lambda _: None, PLACE)) is None
     assert await row(db, number) == before
 
     def never(_: Head) -> None:
         raise AssertionError("bob has nothing")
 
-    assert await db.write(claim, ClaimRow(bob, never)) is None
+    assert await db.write(claim, ClaimRow(bob, never, PLACE)) is None
 
 
 async def test_every_column_comes_back_as_it_was_stored(db: Database, clock: Clock) -> None:
@@ -328,9 +333,9 @@ async def test_a_remote_id_belongs_to_one_row(db: Database, clock: Clock) -> Non
     assert (taken.remote_id, taken.reason, taken.state) == (None, "claimed", State.INSERTED)
     assert (await inserted(db, other.number, "r1", clock.now())).remote_id == "r1"
     candidates = [Candidate("r1"), Candidate("r2")]
-    found = await db.read(lambda conn: claimed(conn, alice, candidates))
+    found = await db.read(lambda conn: claimed(conn, alice, PLACE.service, candidates))
     assert found == {"r1"}
-    assert await db.read(lambda conn: claimed(conn, alice, [])) == frozenset()
+    assert await db.read(lambda conn: claimed(conn, alice, PLACE.service, [])) == frozenset()
 
 
 async def test_the_high_water_mark_is_what_was_sent_last(db: Database, clock: Clock) -> None:
@@ -340,8 +345,8 @@ async def test_the_high_water_mark_is_what_was_sent_last(db: Database, clock: Cl
     await inserted(db, numbers[1], "r2", clock.now() + timedelta(seconds=5))
     await inserted(db, numbers[0], "r1", clock.now() + timedelta(seconds=1))
     await becomes(db, numbers[2], state=State.REFUSED, due=None, last_sent=clock.now())
-    assert await db.read(lambda conn: newest_remote(conn, alice)) == "r2"
-    assert await db.read(lambda conn: newest_remote(conn, bob)) is None
+    assert await db.read(lambda conn: newest_remote(conn, alice, PLACE)) == "r2"
+    assert await db.read(lambda conn: newest_remote(conn, bob, PLACE)) is None
     assert (await head(db, alice)).newest == "r2"
     await becomes(db, numbers[3], first_sent=clock.now(), last_sent=clock.now())
     assert (await head(db, alice)).newest is None, "it is asked for before the first sending only"
@@ -376,9 +381,8 @@ async def test_a_head_knows_what_the_post_answers(db: Database, clock: Clock) ->
     assert (found.parent.number, found.parent_row.state) == (parent.number, State.QUEUED)
     await inserted(db, parent.number, "r1", clock.now())
     found = await head(db, alice)
-    assert (found.parent_row and found.parent_row.remote_id, found.parent_elsewhere) == (
-        "r1", False,
-    )  # fmt: skip
+    assert found.parent_row is not None
+    assert found.parent_row.remote_id == "r1"
     await change(db, bob, parent.number)
     found = await head(db, alice)
     assert found.parent is not None
@@ -402,37 +406,75 @@ async def link(db: Database, person: int, site: str = HERE, name: str = "a") -> 
     await db.write(add_link, LinkRow(person, site, f"{name}{person}", f"{name}{person}", "sealed"))
 
 
-async def test_ids_of_another_instance_mean_nothing_here(db: Database, clock: Clock) -> None:
+async def test_a_row_knows_where_it_was_sent(db: Database, clock: Clock) -> None:
     alice, bob = await people(db, "alice", "bob")
-    await link(db, alice)
-    await link(db, bob, THERE)
     parent = await post(db, bob)
-    await inserted(db, parent.number, "r1", clock.now())
+    assert (await row(db, parent.number)).where is None
+    await inserted(db, parent.number, "r1", clock.now(), Where("there", "b1"))
     await post(db, alice, parent=parent.number)
-    assert (await head(db, alice)).parent_elsewhere
-    clock.pass_s(60)
-    await link(db, bob, HERE, "b")
-    assert (await head(db, alice)).parent_elsewhere, "he is here now, but that post is not"
-    await inserted(db, (await post(db, bob)).number, "r2", clock.now())
-    await becomes(db, parent.number, last_sent=clock.now())
-    assert not (await head(db, alice)).parent_elsewhere
+    found = await head(db, alice, Where("here", "a1"))
+    assert found.here == Where("here", "a1")
+    assert found.parent_row is not None
+    assert found.parent_row.where == Where("there", "b1")
+    await change(db, bob, parent.number, "two")
+    own = (await head(db, bob, Where("here", "b2"))).own_row
+    assert own is not None
+    assert own.where == Where("there", "b1")
 
 
-async def test_what_was_inserted_at_a_former_account_is_left_alone(
+async def test_a_remote_id_is_one_row_s_at_each_service(db: Database, clock: Clock) -> None:
+    [alice] = await people(db, "alice")
+    first, second, third = [(await post(db, alice)).number for _ in range(3)]
+    await inserted(db, first, "r1", clock.now(), OTHER)
+    candidates = [Candidate("r1")]
+    for service, taken in ((OTHER.service, {"r1"}), (PLACE.service, set())):
+        asked = partial(claimed, account=alice, service=service, candidates=candidates)
+        found = await db.read(asked)
+        assert found == taken
+    assert (await inserted(db, second, "r1", clock.now(), PLACE)).remote_id == "r1"
+    assert (await inserted(db, third, "r1", clock.now(), PLACE)).reason == "claimed"
+
+
+async def test_a_high_water_mark_is_one_of_the_place_and_the_account(
     db: Database, clock: Clock
 ) -> None:
     [alice] = await people(db, "alice")
-    await link(db, alice)
+    places = [PLACE, OTHER, replace(PLACE, account="a1")]
+    for place in places:
+        await inserted(db, (await post(db, alice)).number, str(place), clock.now(), place)
+        clock.pass_s(1)
+    waits = await post(db, alice)
+    for place in places:
+        assert (await head(db, alice, place)).newest == str(place)
+    assert (await head(db, alice, Where("a new one"))).newest is None
+    sent = {"first_sent": clock.now(), "last_sent": clock.now(), "where": OTHER}
+    await becomes(db, waits.number, **sent)
+    assert (await head(db, alice, OTHER)).newest is None, "it has one already"
+    assert (await head(db, alice, PLACE)).newest == str(PLACE)
+
+
+async def test_a_first_part_that_begins_anew_elsewhere_loses_the_others(
+    db: Database, clock: Clock
+) -> None:
+    [alice] = await people(db, "alice")
     number = (await post(db, alice)).number
-    await inserted(db, number, "r1", clock.now())
-    clock.pass_s(60)
-    await link(db, alice)  # she has logged in anew
-    await change(db, alice, number, "two")
-    assert (await head(db, alice)).own_row is not None
-    assert await db.read(lambda conn: newest_remote(conn, alice)) == "r1"
-    await link(db, alice, THERE)
-    assert (await head(db, alice)).own_row is None
-    assert await db.read(lambda conn: newest_remote(conn, alice)) is None
+    other = (await post(db, alice)).number
+
+    def in_parts(parts: int) -> Callable[[Head], tuple[Insertion, Sequence[Insertion]]]:
+        def decide(found: Head) -> tuple[Insertion, Sequence[Insertion]]:
+            further = [replace(found.row, id=0, part=n) for n in range(2, parts + 1)]
+            return replace(found.row, part=1 if further else 0, where=found.here), further
+
+        return decide
+
+    await db.write(claim, ClaimRow(alice, in_parts(3), OTHER))
+    assert (await head(db, alice, OTHER)).rest == 0
+    assert (await head(db, alice, PLACE)).rest == 2
+    await db.write(claim, ClaimRow(alice, in_parts(2), PLACE))
+    assert [each.part for each in await rows(db, number)] == [1, 2]
+    await db.write(claim, ClaimRow(alice, in_parts(1), OTHER))
+    assert [each.part for each in await rows(db, number)] == [0]
+    assert len(await rows(db, other)) == 1
 
 
 # --- how much waits ------------------------------------------------------------------------------

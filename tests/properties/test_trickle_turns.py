@@ -6,15 +6,20 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+import pytest
+
 from tests.properties.trickle.loop import VirtualLoop
 from tests.properties.trickle.relay import Disk, People, now
-from xmpprelay.core.insertion import Act, Insertion, Rules, State, ended
+from xmpprelay.core.insertion import RESENDABLE, Act, Insertion, Rules, State, ended, resent
 from xmpprelay.core.model import Appended
 from xmpprelay.core.primary import (
     EVERYBODY,
+    Absent,
     Account,
+    Attempt,
     Caps,
     File,
+    Look,
     Outcome,
     Probe,
     Reach,
@@ -40,27 +45,42 @@ class Driver:
 
     def __init__(self) -> None:
         self.came: list[tuple[int, str, float]] = []  # account, text, at
-        self.edited: list[str] = []
+        self.statuses: list[Status] = []
+        self.looked: list[Attempt] = []
+        self.changed: list[str] = []  # remote ids of what was edited or deleted
+        self.uploads = 0
         self.answer: Answer = self.inserts
         self.reach = Reach.UP
         self.upload_gate = asyncio.Event()
+        self.max_chars = 500
 
     async def inserts(self, account: Account, status: Status) -> Result:
         return Result(Outcome.INSERTED, remote_id=f"{account.site} {status.id}")
 
     async def probe(self, _account: Account | None = None) -> Probe:
-        return Probe(self.reach, Caps("a server", max_chars=500, max_media=1))
+        return Probe(self.reach, Caps("a server", max_chars=self.max_chars, max_media=1))
 
     async def insert(self, account: Account, status: Status, _key: str) -> Result:
         self.came.append((account.id, status.text, asyncio.get_running_loop().time()))
+        self.statuses.append(status)
         return await self.answer(account, status)
 
     async def upload(self, _account: Account, _file: File) -> Result:
         await self.upload_gate.wait()
+        self.uploads += 1
         return Result(Outcome.INSERTED, remote_id="m1")
 
-    async def delete(self, _account: Account, _remote_id: str) -> Result:
+    async def edit(self, _account: Account, remote_id: str, _status: Status, _key: str) -> Result:
+        self.changed.append(remote_id)
+        return Result(Outcome.INSERTED, remote_id=remote_id)
+
+    async def delete(self, _account: Account, remote_id: str) -> Result:
+        self.changed.append(remote_id)
         return Result(Outcome.INSERTED)
+
+    async def reconcile(self, _account: Account, attempt: Attempt) -> Look:
+        self.looked.append(attempt)
+        return Absent()
 
     @property
     def texts(self) -> list[str]:
@@ -73,14 +93,16 @@ class Town:
     def __init__(self) -> None:
         loop = asyncio.get_running_loop()
         self.disk = Disk(now, 2)
-        self.people = People({who: Account(who, A, f"token {who}") for who in (ALICE, BOB)})
+        self.people = People(
+            {who: Account(who, A, f"token {who}", remote_id=f"a{who}") for who in (ALICE, BOB)}
+        )
         self.drivers = {site: Driver() for site in (A, B)}
         self.places = {
-            site: Place(Site(site, None, lambda: 1.0, loop.time()), driver)  # type: ignore[arg-type]
+            site: Place(Site(site, None, lambda: 1.0, loop.time()), driver, service=site)  # type: ignore[arg-type]
             for site, driver in self.drivers.items()
         }
         self.engine = Engine(
-            self.disk, self.places, self.people, Rules(),
+            self.disk, self.places, self.people, Rules(long="split"),
             now=now, monotonic=loop.time, fetch=self.fetch,
         )  # fmt: skip
         self.standby = Standby(self.disk, self.places, now=now, monotonic=loop.time)
@@ -97,8 +119,20 @@ class Town:
         return appended.post.number
 
     async def deletes(self, author: int, number: int) -> None:
-        appended = await self.disk.write(change_post, ChangeRow(author, number, None))
+        await self.edits(author, number, None)
+
+    async def edits(self, author: int, number: int, text: str | None) -> None:
+        appended = await self.disk.write(change_post, ChangeRow(author, number, text))
         self.engine.queued(appended.queued)
+
+    async def moves(self, author: int, site: str, remote_id: str = "b") -> None:
+        """Somebody links another account."""
+        self.people.accounts[author] = Account(author, site, "another", remote_id=remote_id)
+        await self.engine.relinked(author)
+
+    async def resends(self, number: int) -> None:
+        changes = await self.disk.write(choose, ChooseRow(sent_again, number=number))
+        self.engine.chosen(changes)
 
     def row(self, number: int) -> Insertion:
         [found] = [row for row in self.disk.rows() if row.post == number and row.act is Act.INSERT]
@@ -144,6 +178,10 @@ DONE = Result(Outcome.INSERTED, remote_id="r1")
 
 def dropped(row: Insertion, at: datetime) -> Insertion | None:
     return ended(row, State.CANCELLED, "dropped", at) if row.due else None
+
+
+def sent_again(row: Insertion, at: datetime) -> Insertion | None:
+    return resent(row, at) if row.state in RESENDABLE else None
 
 
 def test_what_is_dropped_while_its_picture_is_uploaded_stays_dropped() -> None:
@@ -310,6 +348,154 @@ def test_one_account_for_all_that_is_refused_puts_the_primary_on_standby() -> No
         driver.answer, driver.reach = driver.inserts, Reach.UP
         await asyncio.sleep(600)
         assert driver.texts[-1] == "one"
+        assert town.waiting == 0
+
+    lived(story)
+
+
+# --- another account, elsewhere or there ---------------------------------------------------------
+
+UNCLEAR = Result(Outcome.UNKNOWN, reason="timeout")
+MOVES = [(B, "b"), (A, "another")]
+"""To another instance, and to another account of the same."""
+
+
+@pytest.mark.parametrize(("site", "remote_id"), MOVES)
+def test_what_may_be_at_a_former_account_is_held_and_not_looked_for(
+    site: str, remote_id: str
+) -> None:
+    async def story(town: Town) -> None:
+        gate = Gate(UNCLEAR)
+        gate.opens.set()
+        town.drivers[A].answer = gate
+        number = await town.posts(ALICE, "one")
+        await town.posts(ALICE, "two")
+        await asyncio.sleep(10)
+        assert town.row(number).state is State.UNKNOWN
+        town.drivers[A].answer = town.drivers[A].inserts
+        stopped: list[str] = []
+        town.engine.stopped = lambda row, _post: stopped.append(row.reason)
+        await town.moves(ALICE, site, remote_id)
+        await asyncio.sleep(2 * 86_400)
+        assert (town.row(number).state, stopped) == (State.HELD, ["elsewhere"])
+        assert town.drivers[A].texts == ["one"]
+        assert [driver.looked for driver in town.drivers.values()] == [[], []]
+        assert town.waiting == 2
+        await town.resends(number)
+        await asyncio.sleep(10)
+        there = "b" if site == B else "another"
+        assert [row.where and row.where.account for row in town.disk.rows()] == [there] * 2
+        assert town.drivers[site].texts[-2:] == ["one", "two"]
+        assert town.waiting == 0
+
+    lived(story)
+
+
+@pytest.mark.parametrize(("site", "remote_id"), MOVES)
+def test_what_is_at_a_former_account_is_not_changed_any_more(site: str, remote_id: str) -> None:
+    async def story(town: Town) -> None:
+        first, second = await town.posts(ALICE, "one"), await town.posts(ALICE, "two")
+        await asyncio.sleep(10)
+        await town.moves(ALICE, site, remote_id)
+        stopped: list[tuple[Act, State, str]] = []
+        town.engine.stopped = lambda row, _post: stopped.append((row.act, row.state, row.reason))
+        await town.edits(ALICE, first, "uno")
+        await town.deletes(ALICE, second)
+        await asyncio.sleep(10)
+        assert stopped == [
+            (Act.EDIT, State.REFUSED, "elsewhere"),
+            (Act.DELETE, State.REFUSED, "elsewhere"),
+        ]
+        await town.moves(ALICE, A, "a1")
+        await town.edits(ALICE, first, "un")
+        await asyncio.sleep(10)
+        assert [driver.changed for driver in town.drivers.values()] == [
+            [f"{A} {first}.epoch1"],
+            [],
+        ], "linked anew, it is hers again"
+        assert town.waiting == 0
+
+    lived(story)
+
+
+def test_an_answer_to_what_is_elsewhere_goes_alone() -> None:
+    async def story(town: Town) -> None:
+        parent = await town.posts(BOB, "a question")
+        await asyncio.sleep(10)
+        await town.moves(BOB, B)
+        await town.moves(ALICE, B, "c")
+        await town.posts(ALICE, "an answer", parent=parent)
+        other = await town.posts(BOB, "another question")
+        await asyncio.sleep(10)
+        await town.posts(ALICE, "a second answer", parent=other)
+        await asyncio.sleep(10)
+        answers = [each.in_reply_to for each in town.drivers[B].statuses]
+        assert answers == [None, None, f"{B} {other}.epoch1"]
+        assert town.drivers[B].texts[0] == f"an answer\n\nhttps://relay.test/{parent}"
+
+    lived(story)
+
+
+def test_a_picture_is_uploaded_where_the_post_goes() -> None:
+    async def story(town: Town) -> None:
+        gate = Gate(Result(Outcome.RETRY, scope=Scope.ACCOUNT, reason="busy", retry_after_s=600))
+        gate.opens.set()
+        town.drivers[A].answer = gate
+        for driver in town.drivers.values():
+            driver.upload_gate.set()
+        await town.posts(ALICE, "look", attachments=("https://p.example/1.png",))
+        await asyncio.sleep(10)
+        await town.moves(ALICE, B)
+        await asyncio.sleep(700)
+        assert [driver.uploads for driver in town.drivers.values()] == [1, 1]
+        assert town.drivers[B].texts == ["look"]
+        assert town.waiting == 0
+
+    lived(story)
+
+
+@pytest.mark.parametrize(("max_chars", "parts"), [(500, 3), (700, 2), (5000, 1)])
+def test_a_split_post_that_was_not_begun_is_split_anew(max_chars: int, parts: int) -> None:
+    async def story(town: Town) -> None:
+        gate = Gate(Result(Outcome.RETRY, scope=Scope.ACCOUNT, reason="busy", retry_after_s=60))
+        gate.opens.set()
+        town.drivers[A].answer, town.drivers[B].max_chars = gate, max_chars
+        number = await town.posts(ALICE, " ".join(f"word{n}" for n in range(160)))
+        await town.posts(ALICE, "after it")
+        await asyncio.sleep(10)
+        assert town.waiting == 4
+        await town.moves(ALICE, B)
+        await asyncio.sleep(100)
+        assert len(town.drivers[B].came) == parts + 1
+        assert len([row for row in town.disk.rows() if row.post == number]) == parts
+        words = " ".join(town.drivers[B].texts).replace("…", "").split()
+        assert [word for word in words if word.startswith("word")] == [
+            f"word{n}" for n in range(160)
+        ]
+        assert town.waiting == 0
+
+    lived(story)
+
+
+def test_of_a_split_post_that_was_begun_the_rest_is_parked() -> None:
+    async def story(town: Town) -> None:
+        async def first_only(account: Account, status: Status) -> Result:
+            if town.drivers[A].came[1:]:
+                return Result(Outcome.RETRY, scope=Scope.ACCOUNT, reason="busy", retry_after_s=60)
+            return await town.drivers[A].inserts(account, status)
+
+        town.drivers[A].answer = first_only
+        number = await town.posts(ALICE, " ".join(f"word{n}" for n in range(160)))
+        await town.posts(ALICE, "after it")
+        await asyncio.sleep(10)
+        await town.moves(ALICE, B)
+        await asyncio.sleep(100)
+        assert [(row.state, row.reason) for row in town.disk.rows() if row.post == number] == [
+            (State.INSERTED, ""),
+            (State.PARKED, "elsewhere"),
+            (State.PARKED, "elsewhere"),
+        ]
+        assert town.drivers[B].texts == ["after it"]
         assert town.waiting == 0
 
     lived(story)

@@ -22,6 +22,8 @@ from xmpprelay.core.insertion import (
     Send,
     State,
     Wait,
+    Where,
+    afresh,
     ended,
     looked,
     next_step,
@@ -71,6 +73,9 @@ def head_of(row: Insertion | None = None, **more: Any) -> Head:
 
 
 STATUS = Status("7.ab", "xmpp:7", "alice@example.test", "alice", "post 7", NOW)
+
+HERE, OTHER = Where("mastodon https://a.example", "a1"), Where("sql a table")
+FORMER = replace(HERE, account="a0")
 
 SENT = row_of(state=State.SENDING, key="k1", tries=1, first_sent=NOW, last_sent=NOW, status=STATUS)
 UNCLEAR = replace(SENT, state=State.UNKNOWN, unclear=True, reason="timeout", alike=1)
@@ -206,10 +211,15 @@ def test_a_reply_answers_what_is_there_and_is_no_more_visible() -> None:
 
 
 def test_an_id_of_another_instance_is_not_answered() -> None:
-    elsewhere = reply_to(THERE, parent_elsewhere=True)
+    elsewhere = reply_to(replace(THERE, where=OTHER), here=HERE)
     assert next_step(elsewhere, CAPS, RULES, NOW) == Send(detached=True, most=Visibility.PUBLIC)
-    shy = reply_to(replace(THERE, visibility=Visibility.PRIVATE), parent_elsewhere=True)
+    shy = reply_to(replace(THERE, where=OTHER, visibility=Visibility.PRIVATE), here=HERE)
     assert next_step(shy, CAPS, RULES, NOW) == Send(detached=True, most=Visibility.PRIVATE)
+
+
+def test_another_account_of_the_same_instance_is_answered() -> None:
+    head = reply_to(replace(THERE, where=replace(HERE, account="b1")), here=HERE)
+    assert next_step(head, CAPS, RULES, NOW) == Send("r3", most=Visibility.PUBLIC)
 
 
 @pytest.mark.parametrize("state", [State.QUEUED, State.SENDING, State.UNKNOWN, State.HELD])
@@ -269,6 +279,18 @@ def test_a_change_is_sent_only_of_what_is_there(act: Act) -> None:
         assert step == End(State.CANCELLED, "not_there")
 
 
+@pytest.mark.parametrize("where", [OTHER, FORMER])
+def test_a_change_of_what_is_elsewhere_is_not_sent(where: Where) -> None:
+    own = replace(OWN, where=where)
+    for act in (Act.EDIT, Act.DELETE):
+        step = next_step(change_of(act, own, here=HERE), CAPS, RULES, NOW)
+        assert step == End(State.REFUSED, "elsewhere")
+        here = change_of(act, replace(OWN, where=HERE), here=HERE)
+        assert isinstance(next_step(here, CAPS, RULES, NOW), Send)
+    gone = change_of(Act.EDIT, own, here=HERE, deleted=True)
+    assert next_step(gone, CAPS, RULES, NOW) == End(State.CANCELLED, "deleted")
+
+
 def test_what_the_primary_cannot_change_is_refused() -> None:
     no_deletes = replace(CAPS, deletes=False)
     step = next_step(change_of(Act.DELETE), no_deletes, RULES, NOW)
@@ -304,6 +326,50 @@ def test_an_edit_is_sent_again_and_never_looked_for() -> None:
     assert not again.unclear
     assert after(again, TIMEOUT).due == later(seconds=10)
     assert restarted(unclear, RULES, NOW).state is State.QUEUED
+
+
+# --- what is, or may be, elsewhere ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("where", [OTHER, FORMER])
+@pytest.mark.parametrize("row", [UNCLEAR, SENT])
+def test_what_may_be_elsewhere_is_not_looked_for_here(row: Insertion, where: Where) -> None:
+    later_on = later(minutes=1)
+    head = head_of(replace(row, where=where), here=HERE)
+    assert next_step(head, CAPS, RULES, later_on) == End(State.HELD, "elsewhere")
+    held = ended(head.row, State.HELD, "elsewhere", NOW)
+    assert held.status is not None, "it can be looked for there yet"
+    step = next_step(replace(head, row=held), CAPS, RULES, later(days=1))
+    assert step == End(State.HELD, "elsewhere")
+    back = replace(head, row=held, here=where)
+    assert next_step(back, CAPS, RULES, later(days=1)) == LookNow()
+    again = resent(held, NOW)
+    assert isinstance(next_step(replace(head, row=again), CAPS, RULES, NOW), Send)
+
+
+def test_what_waits_goes_where_posts_go_now() -> None:
+    row = replace(SENT, state=State.QUEUED, where=OTHER)
+    assert next_step(head_of(row, here=HERE), CAPS, RULES, NOW) == Send(most=Visibility.PUBLIC)
+
+
+def test_nothing_of_what_was_sent_elsewhere_counts_here() -> None:
+    used = {"high_water": "r1", "media": {"https://p.example/1.png": "m1"}, "alike": 4, "part": 1}
+    row = replace(UNCLEAR, state=State.QUEUED, where=OTHER, refused=True, **used)
+    assert afresh(row, OTHER) == row
+    assert afresh(row_of(), HERE) == row_of()
+    plain = row_of(tries=row.tries, reason=row.reason)
+    assert afresh(row, HERE) == plain
+    assert afresh(replace(row, part=2), HERE) == replace(plain, part=2)
+    new = sending(head_of(afresh(row, HERE), newest="r9", here=HERE), "k2", *_PLAIN)
+    assert (new.high_water, new.first_sent, new.key, new.where) == ("r9", NOW, "k2", HERE)
+
+
+def test_the_rest_of_what_begins_elsewhere_is_not_sent() -> None:
+    first = row_of(part=1, state=State.INSERTED, due=None, remote_id="r1", where=FORMER)
+    head = head_of(row_of(part=2), before=first, here=HERE)
+    assert next_step(head, CAPS, RULES, NOW) == End(State.PARKED, "elsewhere")
+    head = replace(head, before=replace(first, where=HERE))
+    assert next_step(head, CAPS, RULES, NOW) == Send("r1", most=Visibility.PUBLIC)
 
 
 # --- before the first byte leaves ----------------------------------------------------------------

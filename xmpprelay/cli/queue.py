@@ -161,6 +161,7 @@ def row_json(row: "Insertion") -> dict[str, Any]:
         "last_sent": None if row.last_sent is None else row.last_sent.isoformat(),
         "remote_id": row.remote_id,
         "remote_url": row.remote_url,
+        "service": None if row.where is None else row.where.service,
         "visibility": None if row.visibility is None else row.visibility.value,
         "reason": row.reason,
         "detail": row.detail,

@@ -22,6 +22,10 @@ What makes it exactly once, if the primary does within the settle time what it d
 
 An edit and a deletion can be done twice without harm, so they are done again and not looked for.
 
+A remote id means something at the service that gave it, and at no other; so do a high-water mark
+and what was uploaded. So a row knows where it was sent (`Where`), and what is elsewhere is neither
+answered, nor changed, nor looked for.
+
 Pure functions of (row, what is known, now). Times are aware datetimes.
 """
 
@@ -88,6 +92,7 @@ RETRY_LONGEST_S: Final = 300.0
 """What is put off without a time comes again after five seconds, then twice as long each time."""
 
 CANNOT_TELL: Final = "cannot_tell"
+ELSEWHERE: Final = "elsewhere"
 RESENT: Final = "resent"
 DROPPED: Final = "dropped"
 EXPIRED: Final = "expired"
@@ -108,6 +113,14 @@ class Rules:
     unsure: str = "hold"  # hold | resend
     refused_parent: str = "detach"  # detach | hold
     time: str = "none"  # none | suffix | backdate
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """Where something is sent: a service, and in whose name there."""
+
+    service: str = ""  # its driver and address, such as `mastodon https://social.example`
+    account: str = ""  # the account's id there; empty: the service does not tell accounts apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +150,7 @@ class Insertion:
     media: Mapping[str, str] = field(default_factory=dict)  # address -> remote id
     reason: str = ""
     detail: str = ""
+    where: Where | None = None  # where it was sent last, or something of it; None: it never was
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,14 +161,15 @@ class Head:
     post: Post
     parent: Post | None = None  # of a reply: what it answers
     parent_row: Insertion | None = None  # and how that was inserted
-    parent_elsewhere: bool = False  # at another instance, whose ids mean nothing here
-    own_row: Insertion | None = None  # of an edit or a deletion: how the post was inserted here
+    own_row: Insertion | None = None  # of an edit or a deletion: how the post was inserted
     before: Insertion | None = None  # of a second part: the first one
     protected: bool = False  # its author's posts are for approved followers
     private: bool = False  # and he wants them there all the same
-    newest: str | None = None  # remote id of what was inserted last, where it was never sent
+    newest: str | None = None  # remote id of what was inserted last, where it was never sent here
     parent_since: datetime | None = None  # since when it has waited for its parent
     expire: timedelta | None = None  # its author wants what has waited for longer to be dropped
+    here: Where = Where()  # where it would be sent now
+    rest: int = 0  # of a first part that was sent elsewhere: how many further parts wait for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,13 +213,22 @@ def next_step(head: Head, caps: Caps, rules: Rules, now: datetime) -> Step:
         return Wait(row.due, row.reason)
     if row.act is Act.INSERT and row.state is State.SENDING:  # what came of it was never stored
         due = _settled(row, rules, now)
-        return Wait(due, row.reason) if due > now else LookNow()
-    doubtful = row.state is State.UNKNOWN or (row.state is State.HELD and row.reason == CANNOT_TELL)
-    if doubtful and row.act is Act.INSERT:
-        return LookNow()
+        return Wait(due, row.reason) if due > now else _look(head)
+    held = row.state is State.HELD and row.reason in (CANNOT_TELL, ELSEWHERE)
+    if row.act is Act.INSERT and (held or row.state is State.UNKNOWN):
+        return _look(head)
     if row.act is Act.INSERT:
         return _insert(head, rules, now)
     return _change(head, caps)
+
+
+def is_elsewhere(row: Insertion, here: Where) -> bool:
+    """Whether what is known of a row from its sendings means nothing here."""
+    return row.where is not None and row.where != here
+
+
+def _look(head: Head) -> Step:
+    return End(State.HELD, ELSEWHERE) if is_elsewhere(head.row, head.here) else LookNow()
 
 
 def _insert(head: Head, rules: Rules, now: datetime) -> Step:
@@ -218,10 +242,13 @@ def _insert(head: Head, rules: Rules, now: datetime) -> Step:
     if now - row.created > rules.max_age and row.part < 2:
         return End(State.PARKED, "too_old")
     if head.before is not None:  # a second part hangs on the first
+        if head.before.state is State.INSERTED and is_elsewhere(head.before, head.here):
+            return End(State.PARKED, ELSEWHERE)
         if head.before.state is State.INSERTED:
             most = head.before.visibility or Visibility.PUBLIC
             return Send(head.before.remote_id, most=most)
-        return End(head.before.state, "part_before")
+        reason = head.before.reason
+        return End(head.before.state, reason if reason == ELSEWHERE else "part_before")
     if post.parent is not None:
         return _reply(head, rules, now)
     return Send(most=Visibility.PRIVATE if _confined(head) else Visibility.PUBLIC)
@@ -239,10 +266,9 @@ def _reply(head: Head, rules: Rules, now: datetime) -> Step:
     if parent is None or parent.deleted or there is None or there.state is State.CANCELLED:
         return End(State.CANCELLED, "parent_not_there")
     most = Visibility.PRIVATE if _confined(head) else there.visibility or Visibility.PUBLIC
-    if there.state is State.INSERTED and head.parent_elsewhere:
-        return Send(detached=True, most=most)
     if there.state is State.INSERTED:
-        return Send(there.remote_id, most=most)
+        same = there.where is None or there.where.service == head.here.service
+        return Send(there.remote_id, most=most) if same else Send(detached=True, most=most)
     since = head.parent_since or now
     if there.state in OPEN and now < since + rules.reply_wait:
         return Wait(since + rules.reply_wait, "parent", on=parent.number)
@@ -256,10 +282,12 @@ def _change(head: Head, caps: Caps) -> Step:
     own = head.own_row
     if own is None or own.state is not State.INSERTED or own.remote_id is None:
         return End(State.CANCELLED, "not_there")
+    if head.row.act is Act.EDIT and head.post.deleted:
+        return End(State.CANCELLED, "deleted")
+    if is_elsewhere(own, head.here):
+        return End(State.REFUSED, ELSEWHERE)
     if head.row.act is Act.DELETE:
         return Send() if caps.deletes else End(State.REFUSED, "cannot_delete")
-    if head.post.deleted:
-        return End(State.CANCELLED, "deleted")
     visibility = own.visibility or Visibility.PUBLIC
     if own.part or visibility not in caps.edits:
         return End(State.REFUSED, "cannot_edit")
@@ -269,6 +297,18 @@ def _change(head: Head, caps: Caps) -> Step:
 
 
 # --- what becomes of it --------------------------------------------------------------------------
+
+
+def afresh(row: Insertion, here: Where) -> Insertion:
+    """A row that is to be sent here: as if it had never been sent, if that was elsewhere.
+
+    A first part becomes the whole post again: here the parts may be others.
+    """
+    if not is_elsewhere(row, here):
+        return row
+    fresh = replace(row, where=None, part=0 if row.part == 1 else row.part)
+    fresh = replace(fresh, key=None, alike=0, unclear=False, refused=False, media={}, status=None)
+    return replace(fresh, first_sent=None, last_sent=None, high_water=None)
 
 
 def sending(
@@ -287,6 +327,7 @@ def sending(
         last_sent=now,
         visibility=visibility,
         status=status,
+        where=head.here,
     )
 
 

@@ -11,9 +11,29 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Connection, Select, and_, func, insert, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    and_,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 
-from xmpprelay.core.insertion import OPEN, Act, Head, Insertion, State, ended
+from xmpprelay.core.insertion import (
+    OPEN,
+    Act,
+    Head,
+    Insertion,
+    State,
+    Where,
+    ended,
+    is_elsewhere,
+)
 from xmpprelay.core.model import Kind, Post, Queued
 from xmpprelay.core.primary import Candidate, Status, Visibility
 from xmpprelay.store.gate import PROTECT
@@ -45,8 +65,10 @@ _ROW: Final = (
     insertion.c.media,
     insertion.c.reason,
     insertion.c.detail,
+    insertion.c.service,
+    insertion.c.service_account,
 )
-"""Columns of an `Insertion`, in the order of its fields."""
+"""Columns of an `Insertion`, in the order of its fields; the last one is of two columns."""
 
 EXPIRE: Final = "expire"
 """The setting of an author who wants old posts dropped; its value is a number of seconds."""
@@ -58,11 +80,12 @@ _ORDER: Final = (insertion.c.post, insertion.c.part, insertion.c.id)
 
 def insertion_of(row: AnyRow) -> Insertion:
     """Give the insertion of a row with the columns of `_ROW`."""
-    values = list(row[: len(_ROW)])
+    *values, service, account = row[: len(_ROW)]
     values[3], values[5] = Act(values[3]), State(values[5])
     values[18] = None if values[18] is None else Visibility(values[18])
     values[19] = None if values[19] is None else _status_of(values[19])
     values[20] = json.loads(values[20])
+    values.append(None if service is None else Where(service, account))
     return Insertion(*values)
 
 
@@ -90,6 +113,8 @@ def _values(row: Insertion) -> dict[str, Any]:
         "media": json.dumps(dict(row.media), separators=(",", ":")),
         "reason": row.reason,
         "detail": row.detail,
+        "service": None if row.where is None else row.where.service,
+        "service_account": "" if row.where is None else row.where.account,
     }
 
 
@@ -209,11 +234,13 @@ class ClaimRow:
 
     It is asked inside the transaction with all that there is to know, and gives the row as it is to
     be stored and, where a post turns out to be several, the rows of the further parts. None: the
-    row stays as it is.
+    row stays as it is. A first part that becomes the whole post, or has other further parts from
+    now on, loses those that it had.
     """
 
     account: int
     decide: Callable[[Head], "tuple[Insertion, Sequence[Insertion]] | None"]
+    here: Where  # where it would be sent
 
 
 @operation(grows=False)
@@ -226,11 +253,13 @@ def claim(tx: Transaction, rows: Sequence[ClaimRow]) -> list[Insertion | None]:
 
 
 def _claim(tx: Transaction, row: ClaimRow) -> Insertion | None:
-    head = head_of(tx.conn, row.account)
+    head = head_of(tx.conn, row.account, row.here)
     decided = None if head is None else row.decide(head)
-    if decided is None:
+    if head is None or decided is None:
         return None
     new, further = decided
+    if head.row.part == 1 and (new.part == 0 or further):
+        tx.conn.execute(delete(insertion).where(*_rest_of(new.post)))
     _store(tx, new)
     if further:
         tx.conn.execute(insert(insertion), [_values(each) for each in further])
@@ -262,11 +291,13 @@ def _settle(tx: Transaction, settled: SettleRow) -> tuple[Insertion, Insertion]:
     if before.state is not settled.was and row.state is not State.INSERTED:
         return before, before
     if row.act is Act.INSERT and row.remote_id is not None:
+        service = None if row.where is None else row.where.service
         others = select(insertion.c.id).where(
             insertion.c.account == row.account,
             insertion.c.remote_id == row.remote_id,
             insertion.c.act == Act.INSERT.value,
             insertion.c.id != row.id,
+            insertion.c.service.is_not_distinct_from(service),
         )
         if tx.conn.scalar(others) is not None:
             row = replace(row, remote_id=None, reason="claimed")
@@ -287,8 +318,11 @@ def restart(
     return [len(found)] * len(rows)
 
 
-def head_of(conn: Connection, account: int) -> Head | None:
-    """An account's oldest open row with all that decides about it; None: it has none."""
+def head_of(conn: Connection, account: int, here: Where) -> Head | None:
+    """An account's oldest open row with all that decides about it; None: it has none.
+
+    `here` is where it would be sent now.
+    """
     asked = select(*_ROW).where(insertion.c.account == account, _IS_OPEN).order_by(*_ORDER).limit(1)
     found = conn.execute(asked).first()
     if found is None:
@@ -296,20 +330,20 @@ def head_of(conn: Connection, account: int) -> Head | None:
     row = insertion_of(found)
     the_post = _post(conn, row.post)
     parent = None if the_post.parent is None else _post_or_none(conn, the_post.parent)
-    parent_row = None if parent is None else _inserting(conn, parent.number, None)
-    own_row = None if row.act is Act.INSERT else _inserting(conn, row.post, row.part)
+    moves = is_elsewhere(row, here)
     return Head(
         row,
         the_post,
         parent=parent,
-        parent_row=parent_row,
-        parent_elsewhere=parent_row is not None and not _is_here(conn, parent_row, account),
-        own_row=own_row if own_row is not None and _is_here(conn, own_row, account) else None,
+        parent_row=None if parent is None else _inserting(conn, parent.number, None),
+        own_row=None if row.act is Act.INSERT else _inserting(conn, row.post, row.part),
         before=_inserting(conn, row.post, row.part - 1) if row.part > 1 else None,
-        newest=newest_remote(conn, account) if row.first_sent is None else None,
+        newest=newest_remote(conn, account, here) if moves or row.first_sent is None else None,
         protected=_is_protected(conn, the_post.author),
         private=_wants_private(conn, the_post.author),
         expire=_expire(conn, the_post.author),
+        here=here,
+        rest=_count(conn, *_rest_of(row.post)) if moves and row.part == 1 else 0,
     )
 
 
@@ -333,19 +367,18 @@ def _inserting(conn: Connection, number: int, part: int | None) -> Insertion | N
     return None if found is None else insertion_of(found)
 
 
-def _is_here(conn: Connection, row: Insertion, account: int) -> bool:
-    """Whether the remote id of a row means something where an account is.
+def _rest_of(number: int) -> tuple[ColumnElement[bool], ...]:
+    """Which rows are of the further parts of a post, and wait for its first."""
+    return (
+        insertion.c.post == number,
+        insertion.c.act == Act.INSERT.value,
+        insertion.c.part > 1,
+        insertion.c.state == State.QUEUED.value,
+    )
 
-    It does not at another instance, nor where its own author is linked only since it was inserted.
-    """
-    here, there = _link_of(conn, account), _link_of(conn, row.account)
-    if here is None or there is None:
-        return here is there
-    return here.site == there.site and (row.last_sent is None or row.last_sent >= there.created)
 
-
-def _link_of(conn: Connection, account: int) -> AnyRow | None:
-    return conn.execute(select(link.c.site, link.c.created).where(link.c.person == account)).first()
+def _count(conn: Connection, *which: ColumnElement[bool]) -> int:
+    return conn.scalar(select(func.count()).select_from(insertion).where(*which)) or 0
 
 
 def _is_protected(conn: Connection, author: int) -> bool:
@@ -366,32 +399,33 @@ def _wants_private(conn: Connection, author: int) -> bool:
     return bool(conn.scalar(select(link.c.private).where(link.c.person == author)))
 
 
-def claimed(conn: Connection, account: int, candidates: Sequence[Candidate]) -> frozenset[str]:
-    """Which of these some row of the account has got already."""
+def claimed(
+    conn: Connection, account: int, service: str, candidates: Sequence[Candidate]
+) -> frozenset[str]:
+    """Which of these, all at a service, some row of the account has got already."""
     asked = select(insertion.c.remote_id).where(
         insertion.c.account == account,
+        insertion.c.service == service,
         insertion.c.act == Act.INSERT.value,
         insertion.c.remote_id.in_([each.remote_id for each in candidates]),
     )
     return frozenset(conn.scalars(asked))
 
 
-def newest_remote(conn: Connection, account: int) -> str | None:
-    """The remote id of what was inserted last for an account, as it is linked now: its high-water
-    mark."""
+def newest_remote(conn: Connection, account: int, here: Where) -> str | None:
+    """The remote id of what was inserted there last for an account: its high-water mark."""
     asked = (
         select(insertion.c.remote_id)
         .where(
             insertion.c.account == account,
             insertion.c.act == Act.INSERT.value,
             insertion.c.state == State.INSERTED.value,
+            insertion.c.service == here.service,
+            insertion.c.service_account == here.account,
         )
         .order_by(insertion.c.last_sent.desc())
         .limit(1)
     )
-    linked = _link_of(conn, account)
-    if linked is not None:
-        asked = asked.where(insertion.c.last_sent >= linked.created)
     return conn.scalar(asked)
 
 

@@ -50,8 +50,8 @@ class StoredLink:
 def add_link(tx: Transaction, rows: Sequence[LinkRow]) -> list[StoredLink]:
     """Link accounts to people, in place of those they had.
 
-    Linked again, an account keeps whether protected posts go there, and since when it is linked: it
-    has what was inserted since then. Raises Refused if it is linked to somebody else.
+    Linked again, an account keeps whether protected posts go there, and since when it is linked.
+    Raises Refused if it is linked to somebody else.
     """
     return [_add(tx, row) for row in rows]
 

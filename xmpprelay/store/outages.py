@@ -93,6 +93,15 @@ def set_flag(tx: Transaction, rows: Sequence[tuple[str, Flag]]) -> list[None]:
     return [None] * len(rows)
 
 
+def forget_all(conn: Connection, now: datetime) -> None:
+    """Forget what other primaries could do, and end the times in which they were away.
+
+    What the operator has decided stays.
+    """
+    conn.execute(delete(meta).where(meta.c.key.startswith(_CAPS)))
+    conn.execute(update(outage).where(outage.c.ended.is_(None)).values(ended=now))
+
+
 def stand_by_everywhere(conn: Connection) -> None:
     """Put every primary on standby, as an operator would, until he ends it."""
     sites = {"", *conn.scalars(select(link.c.site))}

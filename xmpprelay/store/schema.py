@@ -357,6 +357,8 @@ insertion = Table(
     Column("media", Text, nullable=False, server_default="{}"),  # JSON: address -> remote id
     Column("reason", Text, nullable=False, server_default=""),  # short code of the last outcome
     Column("detail", Text, nullable=False, server_default=""),
+    Column("service", Text),  # where it was sent last (insertion.Where); NULL: it never was
+    Column("service_account", Text, nullable=False, server_default=""),  # and as whom
     sqlite_autoincrement=True,
 )
 OPEN_INSERTION: Final = insertion.c.due.is_not(None)
@@ -373,6 +375,7 @@ Index("ix_insertion_post", insertion.c.post)
 Index(  # what one post has claimed no other can
     "ix_insertion_remote",
     insertion.c.account,
+    insertion.c.service,
     insertion.c.remote_id,
     unique=True,
     sqlite_where=insertion.c.act == "insert",
@@ -432,6 +435,8 @@ meta = Table(
 )
 META_EPOCH: Final = "epoch"
 """Six random characters, made with the database and again by every restore: part of every id."""
+META_PRIMARY: Final = "primary"
+"""The primary service that the relay had when it was started last."""
 META_NUMBER_FLOOR: Final = "number_floor"
 """Numbers up to this one are used up, whatever posts there are.
 

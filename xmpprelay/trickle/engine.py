@@ -23,6 +23,7 @@ from xmpprelay.core.insertion import (
     Send,
     State,
     Wait,
+    Where,
     ended,
     looked,
     restarted,
@@ -113,6 +114,7 @@ class Place:
     site: Site
     driver: Primary
     account: Account | None = None  # whose credentials a probe tries, besides
+    service: str = ""  # its name in the rows of what was sent there (primary/names.py)
     wake: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -126,6 +128,11 @@ class _Turn:
     head: Head | None = None  # the oldest open row and what decides about it; None: there is none
     row: Insertion | None = None  # the row as it is on the disk
     decided: Decided | None = None  # what is done about it; None: there was nothing to decide
+
+    @property
+    def here(self) -> Where:
+        """Where something is sent in this turn."""
+        return Where(self.place.service, self.account.remote_id)
 
 
 class Engine:
@@ -321,7 +328,8 @@ class Engine:
     async def _turn(self, place: Place, account: int) -> None:
         turn = _Turn(place, self._accounts.of(account) or Account(account), self._monotonic())
         try:
-            stored = await self._db.write(claim, ClaimRow(account, partial(self._decide, turn)))
+            claimed_row = ClaimRow(account, partial(self._decide, turn), turn.here)
+            stored = await self._db.write(claim, claimed_row)
             turn.row = stored or turn.row
             await self._carry_out(turn)
         except StoreError as error:  # of the claim: nothing has changed
@@ -361,6 +369,7 @@ class Engine:
         if head is None or row is None or decided is None:
             return
         since = self._waits_since.pop(row.id, None)
+        self._counts(row.account, len(decided.further) - decided.gone)
         match decided.step:
             case Wait(_, _, on) if on is not None:
                 self._waits_since[row.id] = since or self._now()
@@ -372,7 +381,6 @@ class Engine:
             case Send() if decided.upload is not None:
                 await self._upload(turn, row, decided.upload)
             case Send():
-                self._counts(row.account, len(decided.further))
                 await self._send(turn, head, row)
 
     async def _send(self, turn: _Turn, head: Head, row: Insertion) -> None:
@@ -408,7 +416,9 @@ class Engine:
         taken: frozenset[str] = frozenset()
         if isinstance(look, Found):
             taken = await self._until_stored(
-                lambda: self._db.read(lambda conn: claimed(conn, row.account, look.candidates))
+                lambda: self._db.read(
+                    lambda conn: claimed(conn, row.account, turn.place.service, look.candidates)
+                )
             )
         others_fine = site.fine_since(turn.began_s - self.rules.settle.total_seconds())
         caps = site.caps or Caps("")

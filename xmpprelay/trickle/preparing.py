@@ -18,6 +18,7 @@ from xmpprelay.core.insertion import (
     Send,
     State,
     Step,
+    afresh,
     ended,
     next_step,
     sending,
@@ -48,6 +49,7 @@ class Decided:
     row: Insertion | None = None  # as it is to be stored before; None: as it is
     further: tuple[Insertion, ...] = ()  # rows of the further parts that a post has got
     upload: str | None = None  # an address, to be fetched and uploaded before anything is sent
+    gone: int = 0  # rows of further parts that are not there any more
 
 
 class Preparing:
@@ -67,13 +69,18 @@ class Preparing:
         match step:
             case End(state, reason):
                 return Decided(step, ended(head.row, state, reason, now))
-            case Send() if head.row.act is Act.DELETE:
-                return Decided(step, sending(head, self._new_key(), step.most, None, now))
-            case Send() if (upload := self._to_upload(head, caps)) is not None:
-                return Decided(step, upload=upload)
             case Send():
-                return self._status(head, step, caps, now)
+                fresh = replace(head, row=afresh(head.row, head.here))
+                return replace(self._send(fresh, step, caps, now), gone=head.rest)
         return Decided(step)
+
+    def _send(self, head: Head, step: Send, caps: Caps, now: datetime) -> Decided:
+        if head.row.act is Act.DELETE:
+            return Decided(step, sending(head, self._new_key(), step.most, None, now))
+        upload = self._to_upload(head, caps)
+        if upload is not None:
+            return Decided(step, replace(head.row, where=head.here), upload=upload)
+        return self._status(head, step, caps, now)
 
     def _to_upload(self, head: Head, caps: Caps) -> str | None:
         """The next attachment that is not there yet."""

@@ -9,6 +9,7 @@ from xmpprelay.core.graph import Graph
 from xmpprelay.core.insertion import (
     CANNOT_TELL,
     DROPPED,
+    ELSEWHERE,
     EXPIRED,
     RESENDABLE,
     Act,
@@ -206,11 +207,23 @@ def told(row: Insertion, post: Post) -> str | None:
                 f"Nobody can see whether {name} was inserted{detail}. Look for it there; then "
                 f"`resend {name}`, or `drop {name}`."
             )
+        case State.HELD, _ if row.reason == ELSEWHERE:
+            return (
+                f"{name} may have been inserted where your posts went before, and nobody looks "
+                f"there any more. Look for it there; then `resend {name}` to insert it where they "
+                f"go now, or `drop {name}`."
+            )
         case State.HELD, _:
             return f"{name} answers a post that is not there. {again}"
+        case State.PARKED, _ if row.reason == ELSEWHERE:
+            return f"The rest of {name} is not inserted: it begins where your posts went before."
         case State.PARKED, _:
             why = "has waited for too long" if row.reason == "too_old" else "fails each time"
             return f"{name} {why}, and is not inserted{detail}. {again}"
+        case State.REFUSED, Act.EDIT if row.reason == ELSEWHERE:
+            return f"{name} is where your posts went before, and keeps its old text there."
+        case State.REFUSED, Act.DELETE if row.reason == ELSEWHERE:
+            return f"{name} is where your posts went before, until you delete it there."
         case State.REFUSED, Act.EDIT:
             return f"{SERVICE} cannot edit: {name} keeps its old text there."
         case State.REFUSED, Act.DELETE:
@@ -257,6 +270,7 @@ _WHY: Final = {
     "cannot_delete": "it has to be done there",
     "cannot_edit": "the old one stays",
     "crash": "the relay fails on it",
+    ELSEWHERE: "it went where your posts do not go any more",
     "parent_refused": "what it answers is not there",
     "too_long": "it is too long",
     "too_old": "it has waited for too long",

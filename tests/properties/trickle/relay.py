@@ -98,7 +98,7 @@ class Disk:
 _COLUMNS: Final = tuple(insertion.c[name] for name in (
     "id", "account", "post", "act", "created", "state", "part", "due", "key", "tries", "alike",
     "unclear", "refused", "first_sent", "last_sent", "high_water", "remote_id", "remote_url",
-    "visibility", "status", "media", "reason", "detail",
+    "visibility", "status", "media", "reason", "detail", "service", "service_account",
 ))  # fmt: skip
 
 
