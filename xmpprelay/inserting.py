@@ -8,8 +8,8 @@ else is as it is with one.
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any, Final, Protocol
@@ -29,9 +29,8 @@ from xmpprelay.linking import Linking
 from xmpprelay.log import get_logger
 from xmpprelay.people import People, Wire
 from xmpprelay.primary.base import Primary
-from xmpprelay.primary.http import Http
+from xmpprelay.primary.http import Http, uncounted
 from xmpprelay.primary.mastodon.driver import Mastodon
-from xmpprelay.primary.names import primary_name, services_of
 from xmpprelay.primary.pubsub import Ask, PubsubPrimary
 from xmpprelay.primary.sql import SqlPrimary
 from xmpprelay.primary.webhook import WebhookPrimary
@@ -40,7 +39,6 @@ from xmpprelay.secretbox import SecretBox
 from xmpprelay.store.database import Database
 from xmpprelay.store.insertion import oldest_waiting
 from xmpprelay.store.links import load_clients, load_links
-from xmpprelay.store.moving import PrimaryRow, have_primary
 from xmpprelay.trickle.accounts import Everybodys, Sort
 from xmpprelay.trickle.announcing import Announcing, line_of
 from xmpprelay.trickle.engine import Engine, Place
@@ -87,6 +85,7 @@ class Inserting:
         self._relay = relay
         self._voice = voice
         self._now = now
+        self._monotonic = monotonic
         self._domain = config.xmpp.domain
         self._login_http: Http | None = None
         primary = config.primary
@@ -100,15 +99,13 @@ class Inserting:
             links=self.linking,
             token=token,
         )
-        self._services = services_of(primary)
         self.places: Mapping[str, Place] = {
             name: Place(
                 Site(name, primary.per_second or None, Random().random, monotonic()),
                 driver,
                 self.accounts.of(0) if token else None,
-                self._services[name],
             )
-            for name, driver in drivers_of(primary, ask).items()
+            for name, driver in drivers_of(primary, ask, self._asked).items()
         }
         self.fetching = Fetching()
         self.engine = Engine(
@@ -147,6 +144,10 @@ class Inserting:
             sites=primary.instances,
             monotonic=monotonic,
         )
+
+    def _asked(self, site: str) -> None:
+        """A request to a primary leaves; it counts there, whatever it is for."""
+        self.places[site].site.asks(self._monotonic())
 
     # What the relay asks when something is posted
 
@@ -250,19 +251,9 @@ class Inserting:
         if self.linking is not None:
             await self.linking.seal_anew()
         await self._people.of_the_relay(self._status_jid, STATUS)
-        await self._note_primary()
         await self.standby.load()
         self.announcing.take_up()
         await self.engine.load()
-
-    async def _note_primary(self) -> None:
-        """Another primary than at the last start is told to the operator."""
-        primary = self._config.primary
-        name = primary_name(primary)
-        one = bool(primary.token.reveal())
-        moved = await self._db.write(have_primary, PrimaryRow(name, self._services, one))
-        if moved is not None:
-            log.warning("primary.changed", to=name, **asdict(moved))
 
     def start(self) -> None:
         """Begin to insert."""
@@ -305,10 +296,13 @@ class Inserting:
             await self._login_http.aclose()
 
 
-def drivers_of(primary: Primaries, ask: Ask) -> dict[str, Primary]:
+def drivers_of(
+    primary: Primaries, ask: Ask, leaves: Callable[[str], None] = lambda _: None
+) -> dict[str, Primary]:
     """What speaks to each primary of a configuration, by its name.
 
-    That is an instance's address, or nothing where there is only one.
+    That is an instance's address, or nothing where there is only one. `leaves` is called with the
+    name at each HTTP request.
     """
     match primary.driver:
         case "sql":
@@ -317,16 +311,24 @@ def drivers_of(primary: Primaries, ask: Ask) -> dict[str, Primary]:
             return {"": PubsubPrimary(ask, primary.service, primary.node)}
         case "webhook":
             ca_file = Path(primary.ca_file) if primary.ca_file else None
-            return {"": WebhookPrimary(primary.url, primary.secret.reveal(), ca_file=ca_file)}
+            secret, leaves_it = primary.secret.reveal(), partial(leaves, "")
+            return {"": WebhookPrimary(primary.url, secret, ca_file=ca_file, leaves=leaves_it)}
         case "mastodon" if primary.instances:
-            return {site: Mastodon(_http(primary, [site]), [site]) for site in primary.instances}
+            return {
+                site: _mastodon(primary, site, partial(leaves, site)) for site in primary.instances
+            }
         case "mastodon":
-            return {"": Mastodon(_http(primary, [primary.url]), [primary.url])}
+            return {"": _mastodon(primary, primary.url, partial(leaves, ""))}
     return {}
 
 
-def _http(primary: Primaries, sites: Sequence[str]) -> Http:
-    return Http(sites, ca_file=Path(primary.ca_file) if primary.ca_file else None)
+def _mastodon(primary: Primaries, site: str, leaves: Callable[[], None]) -> Mastodon:
+    return Mastodon(_http(primary, [site], leaves), [site])
+
+
+def _http(primary: Primaries, sites: Sequence[str], leaves: Callable[[], None] = uncounted) -> Http:
+    ca_file = Path(primary.ca_file) if primary.ca_file else None
+    return Http(sites, ca_file=ca_file, leaves=leaves)
 
 
 def _rules(config: Config) -> Rules:

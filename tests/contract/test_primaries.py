@@ -9,7 +9,7 @@ from datetime import datetime
 
 import pytest
 
-from tests.contract.primary_suite import Break, Seen
+from tests.contract.primary_suite import Break, Seen, status
 from tests.contract.status_suite import StatusSuite
 from tests.primaries import faults
 from tests.primaries.clock import START, Clock
@@ -17,6 +17,7 @@ from tests.primaries.faults import Fault, Op
 from tests.primaries.profiles import PROFILES, Profile
 from tests.primaries.twin import Twin, caps_of
 from tests.primaries.world import World
+from xmpprelay.core.primary import Outcome
 
 WRITES = (Op.INSERT, Op.EDIT, Op.DELETE)
 WAY = {Break.LOST: faults.RESET, Break.UNHEARD: faults.RESET_DONE}
@@ -67,3 +68,15 @@ class TestTwin(StatusSuite):
         bench = TwinBench(profile)
         yield bench
         await bench.primary.aclose()
+
+    async def test_what_is_dropped_as_spam_is_found_out_by_reading_it_back(
+        self, bench: TwinBench
+    ) -> None:
+        careful = Twin(bench.world, sleep=bench.clock.sleep, read_back=True)
+        await bench.meet(faults.FINE, faults.ANTISPAM)
+        results = [
+            await careful.insert(bench.account, status(bench, text), text) for text in ("a", "b")
+        ]
+        assert [each.outcome for each in results] == [Outcome.INSERTED, Outcome.REJECTED]
+        assert results[1].reason == "accepted_but_dropped"
+        assert careful.asked[Op.SHOW] == 2

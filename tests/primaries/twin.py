@@ -70,6 +70,7 @@ class Twin:
         rtt_s: Callable[[], float] = lambda: 0.0,
         timeout_s: float = TIMEOUT_S,
         moment: Callable[[str, Op], None] = lambda _where, _op: None,
+        read_back: bool = False,
     ) -> None:
         self.asked: Counter[Op] = Counter()  # requests that have left
         self.most_at_once: Counter[str] = Counter()  # per token
@@ -79,6 +80,7 @@ class Twin:
         self._rtt_s = rtt_s
         self._timeout_s = timeout_s
         self._moment = moment
+        self._read_back = read_back
         self._under_way: Counter[str] = Counter()
         self._known: set[str] = set()
 
@@ -114,7 +116,11 @@ class Twin:
             media=status.media,
             backdated=status.published.timestamp() if status.backdate else None,
         )
-        return await self._worded(account, call)
+        result = await self._worded(account, call)
+        readable = status.visibility in self._worlds[account.site].profile.lists
+        if self._read_back and readable and result.outcome is Outcome.INSERTED:
+            return await self._there(account, result)
+        return result
 
     async def edit(self, account: Account, remote_id: str, status: Status, key: str) -> Result:
         if status.visibility not in self._worlds[account.site].profile.edits:
@@ -167,6 +173,13 @@ class Twin:
         result = await self._write(account, call)
         if call.language and (result.outcome, result.reason) == (Outcome.REJECTED, "http_400"):
             return await self._write(account, replace(call, language="", key=f"{call.key}-"))
+        return result
+
+    async def _there(self, account: Account, result: Result) -> Result:
+        shown = Call(Op.SHOW, account.token, remote_id=result.remote_id or "")
+        answer = await self._ask(self._worlds[account.site], shown)
+        if isinstance(answer, Reply) and answer.status == 404:
+            return Result(Outcome.REJECTED, reason="accepted_but_dropped", detail="It is gone.")
         return result
 
     async def _write(self, account: Account, call: Call) -> Result:

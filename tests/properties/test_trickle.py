@@ -68,6 +68,17 @@ def test_the_return_is_gentle_and_nobody_waits_behind_the_backlog(limited: bool)
 
 
 @pytest.mark.timeout(1800)
+def test_what_a_turn_asks_besides_counts() -> None:
+    """Each status is read back. Two requests may leave at once here and there, hence the margin."""
+    came = returns(BACKLOG, limited=True, read_back=True, ceiling=0.95 * CAPACITY)
+    assert came.stored == came.expected, "lost, or doubled"
+    assert came.refused == 0, f"{came.refused} requests were too many"
+    assert came.peak <= CAPACITY, f"{came.peak} requests a second"
+    assert came.live_at(0.95) < 10.0, f"live posts waited for {came.live_at(0.95):.1f} s"
+    assert came.drained_s < 1.3 * came.ideal_s, f"{came.drained_s:.0f} s, not {came.ideal_s:.0f}"
+
+
+@pytest.mark.timeout(1800)
 def test_a_week_away_costs_two_probes_in_five_minutes_and_little_memory() -> None:
     came = away(QUEUE, days=7)
     assert came.waiting == QUEUE

@@ -127,6 +127,16 @@ async def test_nothing_is_asked_of_another_service() -> None:
     assert (failed.sent, failed.reason) == (False, "not_configured")
 
 
+async def test_whatever_is_asked_is_counted() -> None:
+    left: list[str] = []
+    counts = {"leaves": lambda: left.append("one")}
+    async with service(says(OK)) as base, http(base, **counts) as client:
+        await client.request("GET", base)
+        await client.request("POST", base, json={})
+        await client.request("GET", "https://elsewhere.example")
+    assert len(left) == 2
+
+
 async def test_a_redirect_is_an_answer() -> None:
     answer = await asked(
         says(b"HTTP/1.1 302 Found\r\nLocation: http://192.0.2.1/\r\nContent-Length: 0\r\n\r\n")

@@ -83,6 +83,47 @@ def test_the_slower_of_two_limits_counts() -> None:
     assert one.wait_s(0.0) == pytest.approx(10.0)
 
 
+def test_what_a_turn_asks_besides_is_waited_for_by_the_next() -> None:
+    one = site(replace(CAPS, site_rate=Rate(1.0, 5.0)), ceiling=2.0)
+    one.begins(0.0)
+    one.asks(0.0)
+    assert one.wait_s(0.0) == pytest.approx(0.5), "the first was booked when it began"
+    one.asks(0.1)
+    one.asks(0.2)
+    assert one.wait_s(0.2) == pytest.approx(1.3)
+    one.ends()
+    assert many(one, 1.5) == 1
+    for _ in range(6):
+        one.asks(1.5)
+    assert one.wait_s(1.5) == pytest.approx(4.5), "3.5 for the ceiling, and by its own limit more"
+
+
+def test_of_turns_under_way_all_requests_count_whichever_they_belong_to() -> None:
+    one = site(ceiling=1.0)
+    one.begins(0.0)
+    one.begins(0.0)
+    for _ in range(3):  # two of the first turn, before the second makes its only one
+        one.asks(0.0)
+    assert one.wait_s(0.0) == pytest.approx(3.0)
+
+
+def test_a_turn_that_asks_nothing_leaves_nothing_to_others() -> None:
+    one = site(ceiling=1.0)
+    for _ in range(2):
+        one.begins(0.0)
+        one.ends()
+    one.asks(0.0)
+    assert one.wait_s(0.0) == pytest.approx(3.0)
+
+
+def test_probes_leave_no_debt() -> None:
+    one = site(ceiling=0.001, limit=0.0)
+    for _ in range(1000):
+        one.asks(0.0)
+    one.health = replace(one.health, limit=1.0)
+    assert one.wait_s(0.0) == 0.0
+
+
 def test_what_it_can_do_is_learnt_anew_and_a_limit_that_stays_is_not_full_again() -> None:
     limited = replace(CAPS, site_rate=Rate(1.0, 2.0), account_rate=Rate(0.1, 1.0))
     one = site(limited)

@@ -3,8 +3,12 @@
 In memory only, and without I/O: all of it can be lost. What waits is in the database; here is of
 each account only when its oldest row was made and when something is to be done about it.
 
-How fast: as many requests at once as the health allows; the service's own limits, for all accounts
+How fast: as many turns at once as the health allows; the service's own limits, for all accounts
 together and for each; the operator's ceiling. A limit that is told in answers counts above all.
+
+Turns begin, and requests are counted. Each turn has one request booked when it begins; whatever it
+asks besides (a look page by page, a status that is read back, whose fault a refusal is) is booked
+as it leaves, and the next turns wait for it.
 
 Times are seconds on one monotonic clock, but for those of rows, which are aware datetimes.
 """
@@ -45,7 +49,8 @@ class Site:
         # What it was before nobody knows: one good probe is enough to begin.
         self.health = Health(limit=0.0, good=GOOD_PROBES - 1, probe_at=now_s)
         self.waiting: Counter[int] = Counter()  # account -> open rows
-        self.under_way = 0
+        self.under_way = 0  # turns
+        self._booked = 0  # requests that are yet to leave
         self.reason = ""  # of the last failure or probe, a short code
         self.detail = ""  # the same for people
         self._jitter = jitter
@@ -68,10 +73,10 @@ class Site:
         """How it is, in one word; `oldest` is when the oldest open row was made."""
         return stance(self.health, oldest is not None and now - oldest > LIVE)
 
-    # When the next request may begin
+    # When the next turn may begin
 
     def wait_s(self, now_s: float) -> float:
-        """How long until another request may begin; infinite: something else must happen first."""
+        """How long until another turn may begin; infinite: something else must happen first."""
         if self.caps is None or self.under_way >= self.health.at_once:
             return float("inf")
         waits = [self._silent_until - now_s]
@@ -90,17 +95,32 @@ class Site:
         return 0.0 if self._accounts is None else self._accounts.take(account, now_s)
 
     def begins(self, now_s: float) -> None:
-        """A request begins."""
+        """A turn begins."""
         self.under_way += 1
+        self._booked += 1
+        self._book(now_s)
+
+    def asks(self, now_s: float) -> None:
+        """A request leaves. Not all drivers tell; then each turn counts as one.
+
+        The probes of a standby do not count: of a week of them a debt would be left.
+        """
+        if self._booked:
+            self._booked -= 1
+        elif not self.health.away:
+            self._book(now_s)
+
+    def ends(self) -> None:
+        """A turn has ended, in whatever way."""
+        self.under_way -= 1
+        self._booked = min(self._booked, self.under_way)
+
+    def _book(self, now_s: float) -> None:
         if self._ceiling is not None:
             self._ceiling_bucket, _ = self._ceiling_bucket.book(self._ceiling, now_s)
         rate = None if self.caps is None else self.caps.site_rate
         if rate is not None:
             self._bucket, _ = (self._bucket or Bucket.full(rate, now_s)).book(rate, now_s)
-
-    def ends(self) -> None:
-        """A request has ended, in whatever way."""
-        self.under_way -= 1
 
     def _limits(self) -> list[tuple[Rate, Bucket]]:
         limits = []

@@ -39,8 +39,12 @@ def _utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+def uncounted() -> None:
+    """Nobody wants to know how many requests there are."""
+
+
 class Http:
-    """Requests to the given base URLs; one pool of connections.
+    """Requests to the given base URLs; one pool of connections. `leaves` is called at each.
 
     Made anywhere; the first request needs the event loop. Raises ConfigError if `ca_file`, the
     certificates to be trusted besides the system's, cannot be read.
@@ -54,12 +58,14 @@ class Http:
         connect_s: float = CONNECT_S,
         total_s: float = TOTAL_S,
         now: Callable[[], datetime] = _utc_now,
+        leaves: Callable[[], None] = uncounted,
     ) -> None:
         self._bases = {base: URL(base) for base in bases}
         self._tls = _trusting(ca_file)
         self._connect_s = connect_s
         self.total_s = total_s  # how long a request may take in all
         self._now = now
+        self._leaves = leaves
         self._session: aiohttp.ClientSession | None = None
 
     async def request(
@@ -86,6 +92,7 @@ class Http:
             return Failure(
                 False, "not_configured", f"{detail(base)} is not among the services here."
             )
+        self._leaves()
         trace = SimpleNamespace(connected=False)
         try:
             async with self._opened().request(

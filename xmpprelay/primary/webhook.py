@@ -45,7 +45,7 @@ from xmpprelay.core.primary import (
     Status,
 )
 from xmpprelay.primary.answers import Answer, Failure, detail_of, retry_after_s
-from xmpprelay.primary.http import CONNECT_S, TOTAL_S, Http
+from xmpprelay.primary.http import CONNECT_S, TOTAL_S, Http, uncounted
 
 CREATED: Final = "post.created"
 UPDATED: Final = "post.updated"
@@ -62,7 +62,7 @@ _MAX_URL_CHARS: Final = 2_000
 class WebhookPrimary:
     """A receiver of webhooks at `url`; `secret` is `whsec_` and 24 to 64 bytes in base64.
 
-    ConfigError: `ca_file` cannot be read.
+    `leaves` is called at each request. ConfigError: `ca_file` cannot be read.
     """
 
     def __init__(
@@ -74,6 +74,7 @@ class WebhookPrimary:
         connect_s: float = CONNECT_S,
         total_s: float = TOTAL_S,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        leaves: Callable[[], None] = uncounted,
     ) -> None:
         parts = urlsplit(url)
         self._url = url
@@ -88,6 +89,7 @@ class WebhookPrimary:
             connect_s=connect_s,
             total_s=total_s,
             now=now,
+            leaves=leaves,
         )
         self._refuses = False  # a POST was refused, whatever was in it
 

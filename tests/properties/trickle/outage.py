@@ -11,7 +11,7 @@ from typing import Final
 
 from sqlalchemy import select
 
-from tests.primaries.faults import REFUSE
+from tests.primaries.faults import REFUSE, Op
 from tests.primaries.profiles import MASTODON
 from tests.primaries.twin import Twin
 from tests.primaries.world import Capacity, World
@@ -50,20 +50,27 @@ class Return:
         return self.live_s[min(len(self.live_s) - 1, int(share * len(self.live_s)))]
 
 
-async def _returns(posts: int, *, limited: bool) -> Return:
+async def _returns(posts: int, *, limited: bool, read_back: bool, ceiling: float) -> Return:
     rng, loop = Random(1), asyncio.get_running_loop()
     capacity = Capacity(CAPACITY, slows_down=not limited)
     world = World(replace(MASTODON, limits=()), now=lambda: now().timestamp(), capacity=capacity)
     disk = Disk(now, WAITING_AUTHORS + LIVE_AUTHORS)
     left: list[float] = []
+
+    def leaves(where: str, _op: Op) -> None:
+        if where == "leaves":
+            left.append(loop.time())
+            relay.place.site.asks(loop.time())
+
     twin = Twin(
         world,
         sleep=asyncio.sleep,
         rtt_s=lambda: RTT_S,
-        moment=lambda where, _op: left.append(loop.time()) if where == "leaves" else None,
+        moment=leaves,
+        read_back=read_back,
     )
-    ceiling = CAPACITY if limited else None
-    relay = Relay(disk, twin, _linked(world, disk.people), Rules(), rng, world.site, ceiling)
+    told = ceiling if limited else None
+    relay = Relay(disk, twin, _linked(world, disk.people), Rules(), rng, world.site, told)
     start = now().timestamp()
     world.script.outage(REFUSE, start=start, end=start + OUTAGE_S)
     await relay.starts()
@@ -84,7 +91,7 @@ async def _returns(posts: int, *, limited: bool) -> Return:
     return Return(
         backlog=posts,
         drained_s=drained_s,
-        ideal_s=posts / (CAPACITY - LIVE),
+        ideal_s=posts / (CAPACITY / (1 + read_back) - LIVE),
         live_s=_waited(disk),
         peak=max(_within(left, at) for at in left) / OVER_S,
         refused=capacity.over if limited else 0,
@@ -116,10 +123,15 @@ def _waited(disk: Disk) -> list[float]:
     return sorted((row.last_sent - row.created).total_seconds() for row in rows)
 
 
-def returns(posts: int, *, limited: bool) -> Return:
-    """Run it; `limited`: the primary refuses above its capacity, and the operator knows it."""
+def returns(
+    posts: int, *, limited: bool, read_back: bool = False, ceiling: float = CAPACITY
+) -> Return:
+    """Run it; `limited`: it refuses above its capacity, and the operator has set the ceiling.
+
+    `read_back`: so each turn makes two requests.
+    """
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        return runner.run(_returns(posts, limited=limited))
+        return runner.run(_returns(posts, limited=limited, read_back=read_back, ceiling=ceiling))
 
 
 @dataclass(frozen=True, slots=True)
