@@ -323,7 +323,7 @@ def drivers_of(
 
 
 def _mastodon(primary: Primaries, site: str, leaves: Callable[[], None]) -> Mastodon:
-    return Mastodon(_http(primary, [site], leaves), [site])
+    return Mastodon(_http(primary, [site], leaves), [site], read_back=primary.read_back)
 
 
 def _http(primary: Primaries, sites: Sequence[str], leaves: Callable[[], None] = uncounted) -> Http:

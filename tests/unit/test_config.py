@@ -109,6 +109,7 @@ def test_everything_may_be_given(folder: Folder) -> None:
         unsure = "resend"
         refused_parent = "hold"
         time = "backdate"
+        read_back = true
         per_second = 2.5
         [contact]
         abuse = ["mailto:abuse@example.org", "xmpp:abuse@example.org", "https://example.org/a"]
@@ -154,6 +155,7 @@ def test_everything_may_be_given(folder: Folder) -> None:
         unsure="resend",
         refused_parent="hold",
         time="backdate",
+        read_back=True,
         per_second=2.5,
     )
     assert len(config.contact.abuse) == 3
@@ -286,6 +288,8 @@ def test_what_passes_is_the_jid_of_its_stanzas(text: str) -> None:
         ("primary", 'unsure = "drop"', "give hold or resend"),
         ("primary", 'refused_parent = "drop"', "give detach or hold"),
         ("primary", 'time = "now"', "give none, suffix or backdate"),
+        ("primary", 'read_back = "yes"', '"yes" is not allowed; give true or false'),
+        ("primary", "read_back = 1", "1 is not allowed; give true or false"),
         ("primary", "per_second = -1", "-1 is not allowed"),
         ("contact", 'abuse = ["abuse@example.org"]', "is not an address of the form mailto:"),
         ("contact", 'admin = ["http://example.org"]', "is not an address of the form"),
@@ -615,6 +619,8 @@ def primary(lines: str) -> str:
         (ONE_ACCOUNT.replace(".example", ".example:443/"), {"url": "https://social.example"}),
         (LINKED, {"instances": ("https://social.example",), "token": Secret("")}),
         (LINKED.replace("https://social.example", "http://localhost:3000"), {"url": ""}),
+        (ONE_ACCOUNT + "read_back = true", {"read_back": True}),
+        (SQL + "read_back = false", {"read_back": False}),
     ],
 )
 def test_each_driver_gets_what_it_needs(
@@ -653,6 +659,10 @@ def test_each_driver_gets_what_it_needs(
             ["table: is only for sql, and the driver is pubsub; leave it"],
         ),
         (WEBHOOK + 'node = "a"', ["node: is only for pubsub, and the driver is webhook; leave"]),
+        (
+            WEBHOOK + "read_back = true",
+            ["read_back: is only for mastodon, and the driver is webhook; leave it out"],
+        ),
         (SQL + 'secret_file = "none"', ["secret_file: is only for webhook, and the driver is sql"]),
         (
             'url = "https://a.org"',

@@ -150,6 +150,18 @@ async def test_whom_it_may_mention_is_left_to_a_post_that_mentions() -> None:
     assert "allowed_mentions" not in bench.service.bodies[0]
 
 
+@pytest.mark.parametrize(("software", "reads"), [("takahe", False), ("mastodon", True)])
+async def test_what_a_server_does_not_show_is_not_read_back(software: str, reads: bool) -> None:
+    """It would be taken for dropped."""
+    service = Service(software)
+    service.answers("POST", STATUSES, 200, MADE)
+    driver = Mastodon(service, [SITE], read_back=True)  # type: ignore[arg-type]
+    await driver.probe()
+    result = await driver.insert(ALICE, status(visibility=Visibility.PRIVATE), "key")
+    assert (("GET", f"{STATUSES}/9") in service.asked) is reads
+    assert (result.outcome is Outcome.INSERTED) is not reads
+
+
 async def test_a_language_is_left_out_with_another_key() -> None:
     bench = Bench()
     bench.service.answers("POST", STATUSES, 400, {"error": "language?"})

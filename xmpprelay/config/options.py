@@ -327,6 +327,15 @@ class Primary:
             "none, suffix or backdate",
         ),
     ] = "none"
+    read_back: Annotated[
+        bool,
+        Option(
+            "`mastodon`: whether the relay asks for each new post once more. A server may answer "
+            "that it has a post, and drop it as spam; then its author is told. It costs a request "
+            "for each post.",
+            "true or false",
+        ),
+    ] = False
     per_second: Annotated[
         float,
         Field(ge=0, le=1000),

@@ -24,6 +24,7 @@ _USED_BY: Final[Mapping[str, tuple[str, ...]]] = {
     "token_file": ("mastodon",),
     "token": ("mastodon",),
     "ca_file": ("mastodon", "webhook"),
+    "read_back": ("mastodon",),
 }
 """The drivers that use an option; all of them use one that is not here."""
 

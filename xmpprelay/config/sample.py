@@ -80,6 +80,8 @@ def _toml(value: object) -> str:
     """A default as TOML; only the kinds of value that defaults have."""
     if isinstance(value, tuple):
         return f"[{', '.join(_toml(item) for item in value)}]"
+    if isinstance(value, bool):
+        return str(value).lower()
     if isinstance(value, timedelta):
         return f'"{span_text(value)}"'
     return f'"{value}"' if isinstance(value, str) else str(value)

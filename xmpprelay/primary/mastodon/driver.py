@@ -169,7 +169,8 @@ class Mastodon:
                 )
             return answer
         result = done(answer, status)
-        if self._read_back and result.remote_id is not None:
+        readable = status.visibility in profile.shows
+        if self._read_back and readable and result.remote_id is not None:
             return await self._there(account, result, result.remote_id)
         return result
 
@@ -179,7 +180,8 @@ class Mastodon:
             return Result(
                 Outcome.REJECTED,
                 reason="accepted_but_dropped",
-                detail="The service has taken the post and dropped it, as it does with spam.",
+                detail="It has answered with yes and dropped the post, as it does with spam: write "
+                "it anew with fewer links and mentions, or ask the moderators there.",
             )
         return result
 
