@@ -8,6 +8,7 @@ else is as it is with one.
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -31,6 +32,7 @@ from xmpprelay.people import People, Wire
 from xmpprelay.primary.base import Primary
 from xmpprelay.primary.http import Http, uncounted
 from xmpprelay.primary.mastodon.driver import Mastodon
+from xmpprelay.primary.names import primary_name, services_of
 from xmpprelay.primary.pubsub import Ask, PubsubPrimary
 from xmpprelay.primary.sql import SqlPrimary
 from xmpprelay.primary.webhook import WebhookPrimary
@@ -39,6 +41,7 @@ from xmpprelay.secretbox import SecretBox
 from xmpprelay.store.database import Database
 from xmpprelay.store.insertion import oldest_waiting
 from xmpprelay.store.links import load_clients, load_links
+from xmpprelay.store.moving import PrimaryRow, have_primary
 from xmpprelay.trickle.accounts import Everybodys, Sort
 from xmpprelay.trickle.announcing import Announcing, line_of
 from xmpprelay.trickle.engine import Engine, Place
@@ -99,11 +102,13 @@ class Inserting:
             links=self.linking,
             token=token,
         )
+        self._services = services_of(primary)
         self.places: Mapping[str, Place] = {
             name: Place(
                 Site(name, primary.per_second or None, Random().random, monotonic()),
                 driver,
                 self.accounts.of(0) if token else None,
+                self._services[name],
             )
             for name, driver in drivers_of(primary, ask, self._asked).items()
         }
@@ -251,9 +256,19 @@ class Inserting:
         if self.linking is not None:
             await self.linking.seal_anew()
         await self._people.of_the_relay(self._status_jid, STATUS)
+        await self._note_primary()
         await self.standby.load()
         self.announcing.take_up()
         await self.engine.load()
+
+    async def _note_primary(self) -> None:
+        """Another primary than at the last start is told to the operator."""
+        primary = self._config.primary
+        name = primary_name(primary)
+        one = bool(primary.token.reveal())
+        moved = await self._db.write(have_primary, PrimaryRow(name, self._services, one))
+        if moved is not None:
+            log.warning("primary.changed", to=name, **asdict(moved))
 
     def start(self) -> None:
         """Begin to insert."""
