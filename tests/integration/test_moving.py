@@ -64,8 +64,8 @@ async def hears(wire: Wire, who: str) -> str:
     return told
 
 
-async def is_under_way(wire: Wire, name: str, table: Path) -> None:
-    """A relay that dies leaves it so: it was being sent to that table."""
+async def is_under_way(wire: Wire, name: str, table: Path) -> str:
+    """A relay that dies leaves it so: it was being sent to that table; its id there."""
     [row] = await rows(wire, int(name[1:]))
     head = await wire.service.db.read(lambda conn: head_of(conn, row.account, Where()))
     assert head is not None
@@ -73,6 +73,7 @@ async def is_under_way(wire: Wire, name: str, table: Path) -> None:
     here = replace(head, here=Where(f"sql sqlite:///{table} post"))
     sent = sending(here, "k", Visibility.PUBLIC, status, row.created)
     await wire.service.db.write(choose, ChooseRow(lambda _row, _now: sent, number=row.post))
+    return status.id
 
 
 async def test_another_primary_gets_what_waits_and_nothing_that_is_about_the_old_one(
@@ -133,9 +134,13 @@ async def test_what_was_held_is_looked_for_when_the_old_primary_is_back(tmp_path
     old, new, clock = tmp_path / "old.db", tmp_path / "new.db", Clock()
     async with relay(tmp_path, old, clock) as wire:
         await says(wire, BOB, "join bob")
+        await posts(wire, BOB, "certainly")
+        await inserted(wire, old)
         await standby(wire)
         name = await posts(wire, BOB, "perhaps")
-        await is_under_way(wire, name, old)
+        remote_id = await is_under_way(wire, name, old)
+    with closing(sqlite3.connect(old)) as db, db:  # it has worked
+        db.execute("UPDATE post SET id = ?, text = 'perhaps'", (remote_id,))
     clock.passes(minutes=2)
     async with relay(tmp_path, new, clock) as wire:
         await hears(wire, BOB)
@@ -145,4 +150,5 @@ async def test_what_was_held_is_looked_for_when_the_old_primary_is_back(tmp_path
         await until(lambda: site(wire).total == 0)
         [row] = await rows(wire, int(name[1:]))
         assert (row.state, row.where) == (State.INSERTED, Where(f"sql sqlite:///{old} post"))
+        assert row.tries == 1, "it was not sent again"
     assert rows_in(old) == [("perhaps", None)]

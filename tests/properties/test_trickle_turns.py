@@ -454,6 +454,20 @@ def test_a_picture_is_uploaded_where_the_post_goes() -> None:
     lived(story)
 
 
+def test_a_picture_that_is_uploaded_while_its_author_moves_is_uploaded_again() -> None:
+    async def story(town: Town) -> None:
+        await town.posts(ALICE, "look", attachments=("https://p.example/1.png",))
+        await asyncio.sleep(10)
+        await town.moves(ALICE, B)
+        for driver in town.drivers.values():
+            driver.upload_gate.set()
+        await asyncio.sleep(10)
+        assert [driver.uploads for driver in town.drivers.values()] == [1, 1]
+        assert [driver.texts for driver in town.drivers.values()] == [[], ["look"]]
+
+    lived(story)
+
+
 @pytest.mark.parametrize(("max_chars", "parts"), [(500, 3), (700, 2), (5000, 1)])
 def test_a_split_post_that_was_not_begun_is_split_anew(max_chars: int, parts: int) -> None:
     async def story(town: Town) -> None:
