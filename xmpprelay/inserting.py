@@ -126,7 +126,15 @@ class Inserting:
         self.engine.probe, self.engine.changed = self.standby.probe, self.standby.changed
         self.announcing = Announcing(self.standby.situations, self._say, now, monotonic)
         self.standby.announce = self.announcing.announce
-        self.wishes = Wishes(db, graph, self.engine, voice.mention, now=now, monotonic=monotonic)
+        self.wishes = Wishes(
+            db,
+            graph,
+            self.engine,
+            voice.mention,
+            people.first_time,
+            now=now,
+            monotonic=monotonic,
+        )
         self._running: list[asyncio.Task[None]] = []
         self._saying: set[asyncio.Task[None]] = set()
         self._minutes = 0

@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import closing
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -393,3 +394,42 @@ async def test_expire_can_be_ended(wire: Wire, clock: Clock, table: Path) -> Non
     clock.passes(hours=2)
     await wire.service.inserting.standby.flag("", Flag.AUTO)
     assert await inserted(wire, table) == [("waits", False)]
+
+
+# --- what is told by itself -----------------------------------------------------------------------
+
+
+async def test_a_reply_that_waits_long_is_told_once_and_then_that_it_goes_alone(
+    wire: Wire, table: Path, clock: Clock
+) -> None:
+    await says(wire, BOB, "join bob")
+    await standby(wire)
+    name = await posts(wire, ALICE, "nobody knows")
+    [row] = await rows(wire, int(name[1:]))
+    held = replace(row, state=State.HELD, reason=CANNOT_TELL, unclear=True)
+    held = replace(held, due=clock.now() + timedelta(days=1))
+    await becomes(wire, held, row.state)
+    answer = await posts(wire, BOB, "@alice I do")
+    await standby(wire, Flag.AUTO)
+    account = (await rows(wire, int(answer[1:])))[0].account
+    engine = wire.service.inserting.engine
+
+    async def waits(**span: float) -> list[str]:
+        """What bob is told when the account has its turn after some time."""
+        clock.passes(**span)
+        engine.look_at(account, anew=True)
+        await until(lambda: account not in site(wire).turns)
+        await until(lambda: account in site(wire).turns or site(wire).total == 1)
+        return [each.body for each in wire.taken() if each.to == BOB and each.body]
+
+    assert await waits(seconds=1) == []
+    [told] = await waits(minutes=3)
+    assert told == (
+        f"{answer} waits until {name}, which it answers, is inserted: for 1 h at most, then it "
+        f"goes alone. What you post later waits behind it; `drop {answer}` takes it out."
+    )
+    lines = (await says(wire, BOB, "pending")).splitlines()
+    assert lines[1] == f"{answer} waits (for what it answers): @alice I do"
+    assert await waits(minutes=3) == []
+    [told] = await waits(hours=1)
+    assert told.startswith(f"{answer} was inserted alone, with the address of {name}, ")

@@ -7,18 +7,32 @@ from datetime import datetime
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from tests.properties.trickle.loop import VirtualLoop
 from tests.properties.trickle.relay import Disk, People, now
-from xmpprelay.core.insertion import RESENDABLE, Act, Insertion, Rules, State, ended, resent
+from xmpprelay.core.insertion import (
+    PARENT_GONE,
+    RESENDABLE,
+    Act,
+    Head,
+    Insertion,
+    Rules,
+    State,
+    ended,
+    resent,
+)
 from xmpprelay.core.model import Appended
 from xmpprelay.core.primary import (
     EVERYBODY,
+    MENTIONS_OTHERS,
     Absent,
     Account,
     Attempt,
+    Candidate,
     Caps,
     File,
+    Found,
     Look,
     Outcome,
     Probe,
@@ -33,6 +47,7 @@ from xmpprelay.store.insertion import ChooseRow, choose
 from xmpprelay.store.posts import ChangeRow, PostRow, append_post, change_post
 from xmpprelay.trickle.engine import Engine, Place
 from xmpprelay.trickle.standby import Standby
+from xmpprelay.trickle.telling import telling
 
 A, B = "https://a.example", "https://b.example"
 ALICE, BOB = 1, 2
@@ -53,6 +68,7 @@ class Driver:
         self.reach = Reach.UP
         self.upload_gate = asyncio.Event()
         self.max_chars = 500
+        self.look: Look = Absent()
 
     async def inserts(self, account: Account, status: Status) -> Result:
         return Result(Outcome.INSERTED, remote_id=f"{account.site} {status.id}")
@@ -80,7 +96,7 @@ class Driver:
 
     async def reconcile(self, _account: Account, attempt: Attempt) -> Look:
         self.looked.append(attempt)
-        return Absent()
+        return self.look
 
     @property
     def texts(self) -> list[str]:
@@ -91,12 +107,17 @@ class Town:
     """Two primaries, alice and bob at the first of them."""
 
     def __init__(self) -> None:
-        loop = asyncio.get_running_loop()
         self.disk = Disk(now, 2)
         self.people = People(
             {who: Account(who, A, f"token {who}", remote_id=f"a{who}") for who in (ALICE, BOB)}
         )
         self.drivers = {site: Driver() for site in (A, B)}
+        self.told: list[tuple[float, str]] = []  # to an author: when, and the sentence
+        self._begins()
+
+    def _begins(self) -> None:
+        """The relay's process, with nothing in memory."""
+        loop = asyncio.get_running_loop()
         self.places = {
             site: Place(Site(site, None, lambda: 1.0, loop.time()), driver, service=site)  # type: ignore[arg-type]
             for site, driver in self.drivers.items()
@@ -105,9 +126,24 @@ class Town:
             self.disk, self.places, self.people, Rules(long="split"),
             now=now, monotonic=loop.time, fetch=self.fetch,
         )  # fmt: skip
+        self.engine.news = self._news
         self.standby = Standby(self.disk, self.places, now=now, monotonic=loop.time)
         self.engine.probe, self.engine.changed = self.standby.probe, self.standby.changed
         self.running = [loop.create_task(self.engine.run(each)) for each in self.places.values()]
+
+    def _news(self, head: Head, before: Insertion, row: Insertion) -> None:
+        told = telling(head, before, row, self.engine.rules)
+        self.told += [(asyncio.get_running_loop().time(), each.sentence) for each in told]
+
+    def heard(self) -> list[str]:
+        """What authors were told since the last call."""
+        told, self.told = self.told, []
+        return [sentence for _, sentence in told]
+
+    async def restarts(self) -> None:
+        await self.ends()
+        self._begins()
+        await self.engine.load()
 
     async def fetch(self, address: str) -> File:
         return File(address, "image/png", b"")
@@ -218,7 +254,7 @@ def test_a_reply_does_not_wait_for_what_was_taken_back() -> None:
         await asyncio.sleep(5)
         assert town.drivers[A].texts == ["hangs", "something else"]
         assert (town.row(reply).state, town.row(reply).reason) == (
-            State.CANCELLED, "parent_not_there",
+            State.CANCELLED, PARENT_GONE,
         )  # fmt: skip
         gate.opens.set()
         await asyncio.sleep(5)
@@ -237,8 +273,11 @@ def test_a_reply_to_what_was_refused_says_what_it_answers() -> None:
         town.drivers[A].answer = refuses_bob
         parent = await town.posts(BOB, "a rude question")
         await asyncio.sleep(5)
-        await town.posts(ALICE, "an answer", parent=parent)
+        town.heard()
+        reply = await town.posts(ALICE, "an answer", parent=parent)
         await asyncio.sleep(5)
+        [sentence] = town.heard()
+        assert sentence.startswith(f"#{reply} was inserted alone, with the address of #{parent}, ")
         assert town.drivers[A].texts[-1] == f"an answer\n\nhttps://relay.test/{parent}"
 
     lived(story)
@@ -283,10 +322,10 @@ def test_what_waits_of_who_unlinks_is_cancelled_even_while_it_is_sent() -> None:
 
 def test_a_fault_after_the_end_of_a_turn_opens_nothing_again() -> None:
     async def story(town: Town) -> None:
-        def fails(_row: Insertion, _post: object) -> None:
+        def fails(*_: object) -> None:
             raise RuntimeError("whoever is told has a fault")
 
-        town.engine.stopped = fails
+        town.engine.news = fails
         town.drivers[A].answer = Gate(Result(Outcome.REJECTED, reason="http_422"))
         town.drivers[A].answer.opens.set()
         number = await town.posts(ALICE, "rude")
@@ -374,7 +413,7 @@ def test_what_may_be_at_a_former_account_is_held_and_not_looked_for(
         assert town.row(number).state is State.UNKNOWN
         town.drivers[A].answer = town.drivers[A].inserts
         stopped: list[str] = []
-        town.engine.stopped = lambda row, _post: stopped.append(row.reason)
+        town.engine.news = lambda _head, _before, row: stopped.append(row.reason)
         await town.moves(ALICE, site, remote_id)
         await asyncio.sleep(2 * 86_400)
         assert (town.row(number).state, stopped) == (State.HELD, ["elsewhere"])
@@ -398,7 +437,9 @@ def test_what_is_at_a_former_account_is_not_changed_any_more(site: str, remote_i
         await asyncio.sleep(10)
         await town.moves(ALICE, site, remote_id)
         stopped: list[tuple[Act, State, str]] = []
-        town.engine.stopped = lambda row, _post: stopped.append((row.act, row.state, row.reason))
+        town.engine.news = lambda _head, _before, row: stopped.append(
+            (row.act, row.state, row.reason)
+        )
         await town.edits(ALICE, first, "uno")
         await town.deletes(ALICE, second)
         await asyncio.sleep(10)
@@ -511,5 +552,112 @@ def test_of_a_split_post_that_was_begun_the_rest_is_parked() -> None:
         ]
         assert town.drivers[B].texts == ["after it"]
         assert town.waiting == 0
+
+    lived(story)
+
+
+# --- what authors are told -----------------------------------------------------------------------
+
+
+async def waits_for_bob(town: Town) -> tuple[int, int]:
+    """Bob has posted, and it does not come through; alice answers. The numbers of both posts."""
+    gate = Gate(Result(Outcome.RETRY, scope=Scope.ACCOUNT, reason="busy", retry_after_s=2000))
+    gate.opens.set()
+    town.drivers[A].answer = gate
+    parent = await town.posts(BOB, "a question")
+    await asyncio.sleep(5)
+    return parent, await town.posts(ALICE, "an answer", parent=parent)
+
+
+def test_who_waits_for_what_he_answers_is_told_once_when_it_takes_long() -> None:
+    async def story(town: Town) -> None:
+        parent, reply = await waits_for_bob(town)
+        await asyncio.sleep(119)
+        assert town.heard() == []
+        await asyncio.sleep(2)
+        [sentence] = town.heard()
+        assert sentence.startswith(f"#{reply} waits until #{parent}, which it answers, is inserted")
+        await asyncio.sleep(600)
+        await town.restarts()
+        await asyncio.sleep(600)
+        assert town.heard() == [], "not again, and not over a restart"
+        town.drivers[A].answer = town.drivers[A].inserts
+        await asyncio.sleep(1500)
+        assert town.drivers[A].texts[-2:] == ["a question", "an answer"]
+        assert (town.heard(), town.waiting) == ([], 0)
+
+    lived(story)
+
+
+def test_who_waits_behind_his_parent_in_the_same_backlog_is_told_nothing() -> None:
+    async def story(town: Town) -> None:
+        await asyncio.sleep(5)
+        gate = Gate(Result(Outcome.UNKNOWN, reason="http_502"))
+        gate.opens.set()
+        town.drivers[A].answer = gate
+        parent = await town.posts(BOB, "a question")
+        await asyncio.sleep(5)
+        town.drivers[A].answer = town.drivers[A].inserts
+        await town.posts(ALICE, "an answer", parent=parent)
+        await asyncio.sleep(115)
+        assert town.drivers[A].texts == ["a question", "a question", "an answer"]
+        assert town.heard() == [], "that it is looked for takes a minute, and is no news"
+
+    lived(story)
+
+
+def test_whose_answer_has_gone_alone_is_told_when_it_is_found() -> None:
+    async def story(town: Town) -> None:
+        async def refuses_bob(account: Account, status: Status) -> Result:
+            if account.id == BOB:
+                return Result(Outcome.REJECTED, reason="http_422")
+            return Result(Outcome.UNKNOWN, reason="http_502")
+
+        town.drivers[A].answer = refuses_bob
+        parent = await town.posts(BOB, "a rude question")
+        await asyncio.sleep(5)
+        reply = await town.posts(ALICE, "an answer", parent=parent)
+        await asyncio.sleep(5)
+        assert [sentence[:31] for sentence in town.heard()] == ["The service behind this relay d"]
+        town.drivers[A].look = Found((Candidate("r9"),))
+        await asyncio.sleep(60)
+        [sentence] = town.heard()
+        assert town.row(reply).remote_id == "r9"
+        assert sentence.startswith(f"#{reply} was inserted alone, with the address of #{parent}, ")
+
+    lived(story)
+
+
+def test_whose_answer_is_lost_with_what_it_answers_is_told() -> None:
+    async def story(town: Town) -> None:
+        parent, reply = await waits_for_bob(town)
+        await asyncio.sleep(5)
+        town.engine.chosen(await town.disk.write(choose, ChooseRow(dropped, number=parent)))
+        await asyncio.sleep(5)
+        [sentence] = town.heard()
+        assert sentence.startswith(f"#{reply} is not inserted, since #{parent}, which it answers,")
+
+    lived(story)
+
+
+def test_whose_post_names_others_is_told_and_the_post_keeps_it() -> None:
+    async def story(town: Town) -> None:
+        gate = Gate(replace(DONE, reason=MENTIONS_OTHERS, detail="It mentions eve there."))
+        gate.opens.set()
+        town.drivers[A].answer = gate
+        with capture_logs() as logs:
+            number = await town.posts(ALICE, "@eve")
+            await asyncio.sleep(5)
+        assert [each["post"] for each in logs if each["event"] == "trickle.mentions_others"] == [
+            str(number)
+        ]
+        assert "mentions eve" not in str(logs)
+        [sentence] = town.heard()
+        assert (
+            f"#{number} is inserted, but names others than you meant. It mentions eve" in sentence
+        )
+        assert (town.row(number).state, town.row(number).reason) == (
+            State.INSERTED, MENTIONS_OTHERS,
+        )  # fmt: skip
 
     lived(story)

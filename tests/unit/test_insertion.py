@@ -10,8 +10,13 @@ from xmpprelay.core.insertion import (
     ALIKE,
     ALIKE_ALONE,
     CANNOT_TELL,
+    DROPPED,
     EXPIRED,
     HELD_FOR,
+    PARENT,
+    PARENT_GONE,
+    PARENT_NOT_THERE,
+    PATIENCE,
     RESENT,
     Act,
     End,
@@ -34,6 +39,7 @@ from xmpprelay.core.insertion import (
 )
 from xmpprelay.core.model import Post
 from xmpprelay.core.primary import (
+    MENTIONS_OTHERS,
     Absent,
     Candidate,
     CannotTell,
@@ -224,13 +230,29 @@ def test_another_account_of_the_same_instance_is_answered() -> None:
 
 @pytest.mark.parametrize("state", [State.QUEUED, State.SENDING, State.UNKNOWN, State.HELD])
 def test_a_reply_waits_for_what_it_answers_but_not_for_ever(state: State) -> None:
-    head = reply_to(bobs(state))
-    assert next_step(head, CAPS, RULES, NOW) == Wait(later(hours=1), "parent", on=3)
-    waits = replace(head, parent_since=NOW)
-    assert next_step(waits, CAPS, RULES, later(minutes=59)) == Wait(later(hours=1), "parent", on=3)
+    waits = reply_to(bobs(state), row=row_of(reason=PARENT), parent_since=NOW)
+    for minutes in (0, 59):
+        step = next_step(waits, CAPS, RULES, later(minutes=minutes))
+        assert step == Wait(later(hours=1), PARENT, on=3)
     assert next_step(waits, CAPS, RULES, later(hours=1)) == Send(detached=True)
     hold = replace(RULES, refused_parent="hold")
     assert next_step(waits, CAPS, hold, later(hours=1)) == End(State.HELD, "parent_refused")
+
+
+def test_who_waits_for_longer_than_an_unclear_sending_takes_is_told_once() -> None:
+    head = reply_to(bobs(State.QUEUED))
+    tells = NOW + RULES.settle + PATIENCE
+    assert next_step(head, CAPS, RULES, NOW) == Wait(tells, PARENT, on=3)
+    waits = replace(head, parent_since=NOW)
+    assert next_step(waits, CAPS, RULES, later(seconds=119)) == Wait(tells, PARENT, on=3)
+    told = Wait(later(hours=1), PARENT, on=3, tell=True)
+    assert next_step(waits, CAPS, RULES, tells) == told
+    for reason in (PARENT, RESENT):
+        again = replace(waits, row=replace(waits.row, reason=reason))
+        assert next_step(again, CAPS, RULES, tells) == replace(told, tell=False)
+    brief = replace(RULES, reply_wait=timedelta(seconds=30))
+    assert next_step(head, CAPS, brief, NOW) == Wait(later(seconds=30), PARENT, on=3)
+    assert next_step(waits, CAPS, brief, later(seconds=30)) == Send(detached=True)
 
 
 @pytest.mark.parametrize("state", [State.REFUSED, State.PARKED])
@@ -246,14 +268,26 @@ def test_a_reply_to_what_was_refused_goes_alone_or_is_held(state: State) -> None
 @pytest.mark.parametrize(
     "head",
     [
-        reply_to(bobs(State.CANCELLED, due=None)),
         reply_to(None),  # a direct message, or `~text`, or somebody who has no account
+        reply_to(bobs(State.CANCELLED, due=None, reason="protected")),
+        reply_to(bobs(State.CANCELLED, due=None, reason=PARENT_NOT_THERE)),
+    ],
+)
+def test_a_reply_to_what_is_not_for_the_primary_is_not_either(head: Head) -> None:
+    assert next_step(head, CAPS, RULES, NOW) == End(State.CANCELLED, PARENT_NOT_THERE)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        reply_to(bobs(State.CANCELLED, due=None, reason=DROPPED)),
+        reply_to(bobs(State.CANCELLED, due=None, reason=PARENT_GONE)),
         reply_to(THERE, parent=post_of(3, BOB, deleted=True)),
         reply_to(THERE, parent=None),
     ],
 )
-def test_a_reply_to_what_is_not_for_the_primary_is_not_either(head: Head) -> None:
-    assert next_step(head, CAPS, RULES, NOW) == End(State.CANCELLED, "parent_not_there")
+def test_a_reply_to_what_was_taken_out_is_not_inserted_either(head: Head) -> None:
+    assert next_step(head, CAPS, RULES, NOW) == End(State.CANCELLED, PARENT_GONE)
 
 
 # --- edits and deletions -------------------------------------------------------------------------
@@ -395,6 +429,14 @@ _PLAIN = (Visibility.PUBLIC, STATUS, NOW)
 
 
 # --- after an answer -----------------------------------------------------------------------------
+
+
+def test_that_it_names_others_there_is_kept() -> None:
+    result = replace(DONE, reason=MENTIONS_OTHERS, detail="It mentions eve there.")
+    row = after(SENT, result)
+    assert (row.state, row.remote_id) == (State.INSERTED, "r1")
+    assert (row.reason, row.detail) == (MENTIONS_OTHERS, "It mentions eve there.")
+    assert after(SENT, replace(result, reason="slow")).reason == ""
 
 
 @pytest.mark.parametrize("outcome", [Outcome.INSERTED, Outcome.DUPLICATE])

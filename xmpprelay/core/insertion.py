@@ -37,6 +37,7 @@ from typing import Final, TypeAlias
 
 from xmpprelay.core.model import Post
 from xmpprelay.core.primary import (
+    MENTIONS_OTHERS,
     CannotTell,
     Caps,
     Dedupe,
@@ -96,6 +97,15 @@ ELSEWHERE: Final = "elsewhere"
 RESENT: Final = "resent"
 DROPPED: Final = "dropped"
 EXPIRED: Final = "expired"
+TOO_OLD: Final = "too_old"
+PARENT: Final = "parent"  # of what waits: for what it answers, and its author was told
+PARENT_GONE: Final = "parent_gone"  # what it answers was taken out
+PARENT_NOT_THERE: Final = "parent_not_there"  # what it answers was never for the primary
+
+PATIENCE: Final = timedelta(minutes=1)
+"""A reply may wait so long, besides the settle time that its parent may need, untold."""
+
+_NEVER: Final = frozenset({"protected", PARENT_NOT_THERE})
 
 OWN_FAULTS: Final = frozenset({"restart", "crash"})
 """Failures of the relay's own: what brings it down each time is parked without comparing."""
@@ -193,6 +203,7 @@ class Wait:
     until: datetime
     reason: str
     on: int | None = None  # the number of the post that it waits for
+    tell: bool = False  # so long already that its author is to be told
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +251,7 @@ def _insert(head: Head, rules: Rules, now: datetime) -> Step:
     if head.expire is not None and now - row.created > head.expire and row.part < 2:
         return End(State.CANCELLED, EXPIRED)
     if now - row.created > rules.max_age and row.part < 2:
-        return End(State.PARKED, "too_old")
+        return End(State.PARKED, TOO_OLD)
     if head.before is not None:  # a second part hangs on the first
         if head.before.state is State.INSERTED and is_elsewhere(head.before, head.here):
             return End(State.PARKED, ELSEWHERE)
@@ -263,18 +274,30 @@ def _confined(head: Head) -> bool:
 def _reply(head: Head, rules: Rules, now: datetime) -> Step:
     """A reply waits for what it answers; to what never comes there, it does not go either."""
     parent, there = head.parent, head.parent_row
-    if parent is None or parent.deleted or there is None or there.state is State.CANCELLED:
-        return End(State.CANCELLED, "parent_not_there")
+    if there is None or (there.state is State.CANCELLED and there.reason in _NEVER):
+        return End(State.CANCELLED, PARENT_NOT_THERE)
+    if parent is None or parent.deleted or there.state is State.CANCELLED:
+        return End(State.CANCELLED, PARENT_GONE)
     most = Visibility.PRIVATE if _confined(head) else there.visibility or Visibility.PUBLIC
     if there.state is State.INSERTED:
         same = there.where is None or there.where.service == head.here.service
         return Send(there.remote_id, most=most) if same else Send(detached=True, most=most)
     since = head.parent_since or now
     if there.state in OPEN and now < since + rules.reply_wait:
-        return Wait(since + rules.reply_wait, "parent", on=parent.number)
+        return _wait(head, parent, since, rules, now)
     if rules.refused_parent == "hold" and head.row.reason != RESENT:
         return End(State.HELD, "parent_refused")
     return Send(detached=True, most=most)
+
+
+def _wait(head: Head, parent: Post, since: datetime, rules: Rules, now: datetime) -> Wait:
+    """Wait for what is answered; when that takes long, its author is told, once."""
+    ends, tells = since + rules.reply_wait, since + rules.settle + PATIENCE
+    if head.row.state is not State.QUEUED or head.row.reason in (PARENT, RESENT):
+        return Wait(ends, PARENT, on=parent.number)  # he was told, or has asked for it
+    if tells <= now:
+        return Wait(ends, PARENT, on=parent.number, tell=True)
+    return Wait(min(ends, tells), PARENT, on=parent.number)
 
 
 def _change(head: Head, caps: Caps) -> Step:
@@ -340,7 +363,9 @@ def sent(
     looks = row.act is Act.INSERT
     match result.outcome:
         case Outcome.INSERTED | Outcome.DUPLICATE:
-            return _inserted(after, result.remote_id or row.remote_id, result.remote_url)
+            done = _inserted(after, result.remote_id or row.remote_id, result.remote_url)
+            others = result.reason == MENTIONS_OTHERS
+            return replace(done, reason=result.reason, detail=result.detail) if others else done
         case Outcome.UNKNOWN if looks:
             due = _settled(row, rules, now)
             return replace(after, state=State.UNKNOWN, unclear=True, due=due)

@@ -14,6 +14,9 @@ from xmpprelay.core.pacing import Rate
 EVERYBODY: Final = 0
 """The id of the one account that the operator has for all authors."""
 
+MENTIONS_OTHERS: Final = "mentions_others"
+"""The reason of a result: it is done, but names others there than were meant, by its detail."""
+
 
 class Outcome(StrEnum):
     """What became of a request."""

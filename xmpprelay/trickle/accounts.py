@@ -9,6 +9,7 @@ from typing import Final, Protocol
 
 from xmpprelay.core.atom import atom_id
 from xmpprelay.core.graph import Graph
+from xmpprelay.core.mentions import rename
 from xmpprelay.core.model import Person, Post
 from xmpprelay.core.primary import EVERYBODY, Account, Status
 from xmpprelay.core.status import Naming
@@ -116,8 +117,18 @@ class Everybodys:
         return f"{person.handle}@{self._domain}" if person.handle else person.jid
 
     def _accounts_of(self, post: Post) -> list[str]:
-        found = (self._link(each) for each in post.addressed)
-        return [link.name for link in found if link is not None]
+        """Whom it means to name there: whom it was addressed to, and whom an edit has named since.
+
+        In that order, each once.
+        """
+        links = (self._link(each) for each in post.addressed)
+        found = [link.name for link in links if link is not None]
+
+        def note(name: str, domain: str | None) -> None:
+            found.append(self._there(name, domain) or "")
+
+        rename(post.text, note)
+        return list(dict.fromkeys(filter(None, found)))
 
     def naming(self, post: Post) -> Naming:
         """What people are called there, for the text of a post."""

@@ -29,9 +29,10 @@ from xmpprelay.core.insertion import (
     restarted,
     sent,
 )
-from xmpprelay.core.model import Post, Queued
+from xmpprelay.core.model import Queued
 from xmpprelay.core.primary import (
     EVERYBODY,
+    MENTIONS_OTHERS,
     Account,
     Attempt,
     Caps,
@@ -43,6 +44,7 @@ from xmpprelay.core.primary import (
     Scope,
 )
 from xmpprelay.core.site import Site
+from xmpprelay.core.text import short_id
 from xmpprelay.errors import StoreError
 from xmpprelay.log import get_logger
 from xmpprelay.primary.base import Primary
@@ -103,6 +105,9 @@ class Accounts(Writing, Protocol):
         """Its credentials do not hold."""
 
 
+News = Callable[[Head, Insertion, Insertion], None]
+"""Is told of a row: all that was known of it when its turn began, how it was, and how it is."""
+
 Fetch = Callable[[str], Awaitable[File | None]]
 """Fetches an attachment; None: it is not to be had, or not to be trusted."""
 
@@ -136,7 +141,7 @@ class _Turn:
 
 
 class Engine:
-    """Gives turns. `stopped` is told of every row that does not come by itself, and of its post.
+    """Gives turns. `news` is told of every row whose state or reason has changed (`News`).
 
     `probe` is awaited when a primary that is away is to be probed, `changed` after anything that
     may have changed how it is; both are set by whoever does it.
@@ -169,7 +174,7 @@ class Engine:
         self._anew: set[int] = set()  # accounts that were to be looked at anew while they were busy
         self._turns: set[asyncio.Task[None]] = set()
         self.failures = 0  # what was not foreseen
-        self.stopped: Callable[[Insertion, Post], None] = lambda _row, _post: None
+        self.news: News = lambda _head, _before, _row: None
         self.probe: Callable[[Place], Awaitable[None]] = _nobody
         self.changed: Callable[[Place], Awaitable[None]] = _nobody
 
@@ -374,6 +379,7 @@ class Engine:
             case Wait(_, _, on) if on is not None:
                 self._waits_since[row.id] = since or self._now()
                 self._waits_for.setdefault(on, set()).add(row.account)
+                self._note(turn, head.row, row)
             case End():
                 self._note(turn, head.row, row)
             case LookNow():
@@ -401,6 +407,8 @@ class Engine:
             result = replace(result, scope=Scope.DRIVER)  # the only account: nothing else goes on
         others_fine = site.fine_since(turn.began_s)
         site.answered(row.account, result, now_s, now_s - began_s)
+        if result.reason == MENTIONS_OTHERS:  # `journal trace` names them
+            log.warning("trickle.mentions_others", site=site.name, post=short_id(row.post))
         await self._settle(turn, sent(row, result, self.rules, now, others_fine=others_fine))
         if result.outcome is Outcome.AUTH and result.scope is not Scope.DRIVER:
             self._barred.add(row.account)
@@ -466,8 +474,8 @@ class Engine:
         if row.due is None:
             self._wakes(row.post)
         news = row.state is not before.state or row.reason != before.reason
-        if turn.head is not None and news and row.state in _TOLD:
-            self.stopped(row, turn.head.post)
+        if turn.head is not None and news:
+            self.news(turn.head, before, row)
 
     def _wakes(self, number: int) -> None:
         """Those whose oldest post answers this one need not wait any more."""
@@ -513,8 +521,6 @@ def _unlinked(row: Insertion, now: datetime) -> Insertion | None:
 
 
 _UPLOADED: Final = frozenset({Outcome.INSERTED, Outcome.DUPLICATE})
-
-_TOLD: Final = frozenset({State.REFUSED, State.PARKED, State.HELD, State.CANCELLED})
 
 
 def _harmless(result: Result) -> Result:

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Protocol
 
 from xmpprelay.core.insertion import (
+    PARENT,
     Act,
     End,
     Head,
@@ -18,6 +19,7 @@ from xmpprelay.core.insertion import (
     Send,
     State,
     Step,
+    Wait,
     afresh,
     ended,
     next_step,
@@ -69,6 +71,8 @@ class Preparing:
         match step:
             case End(state, reason):
                 return Decided(step, ended(head.row, state, reason, now))
+            case Wait(tell=True):
+                return Decided(step, replace(head.row, reason=PARENT))
             case Send():
                 fresh = replace(head, row=afresh(head.row, head.here))
                 return replace(self._send(fresh, step, caps, now), gone=head.rest)

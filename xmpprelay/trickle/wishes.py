@@ -11,14 +11,17 @@ from xmpprelay.core.insertion import (
     DROPPED,
     ELSEWHERE,
     EXPIRED,
+    PARENT,
     RESENDABLE,
+    TOO_OLD,
     Act,
+    Head,
     Insertion,
     State,
     ended,
     resent,
 )
-from xmpprelay.core.model import Person, Post
+from xmpprelay.core.model import Person
 from xmpprelay.core.notices import Notices
 from xmpprelay.core.text import short_id
 from xmpprelay.errors import Refused, StoreError, TryLater, UnknownPost
@@ -34,11 +37,12 @@ from xmpprelay.store.insertion import (
 )
 from xmpprelay.store.operations import SettingRow, set_setting
 from xmpprelay.trickle.engine import Engine
+from xmpprelay.trickle.telling import Kind, Telling, lines_of, telling
 
 T = TypeVar("T")
 
 TELL_EVERY_S: Final = 600.0
-"""Of what was not inserted an author is told at once, and then at most so often."""
+"""Of what does not go as it was meant an author is told at once, and then at most so often."""
 
 MOST: Final = 10_000
 """Pending posts of one author that are looked at."""
@@ -46,20 +50,21 @@ MOST: Final = 10_000
 BEGINS_CHARS: Final = 50
 """So much of a post is shown in a list."""
 
-_NAMED: Final = 5
-
 _DROPPABLE: Final = frozenset({State.QUEUED, State.HELD, State.PARKED, State.REFUSED})
 
 
 @dataclass(slots=True)
-class _Stopped:
+class _Kept:
     """What an author is yet to be told of."""
 
-    numbers: dict[int, str] = field(default_factory=dict)  # post -> the sentence
+    told: dict[tuple[int, Kind], Telling] = field(default_factory=dict)  # by post and kind
 
 
 class Wishes:
-    """`say` says something that nobody has asked for to a bare JID."""
+    """`say` says something that nobody has asked for to a bare JID.
+
+    `first_time` says whether a person has never been told of something; from then on he has.
+    """
 
     def __init__(
         self,
@@ -67,6 +72,7 @@ class Wishes:
         graph: Graph,
         engine: Engine,
         say: Callable[[str, str], None],
+        first_time: Callable[[int, str], bool],
         *,
         now: Callable[[], datetime],
         monotonic: Callable[[], float],
@@ -75,10 +81,11 @@ class Wishes:
         self._graph = graph
         self._engine = engine
         self._say = say
+        self._first_time = first_time
         self._now = now
         self._monotonic = monotonic
-        self._stopped: Notices[_Stopped] = Notices(TELL_EVERY_S, _Stopped)
-        engine.stopped = self._has_stopped
+        self._kept: Notices[_Kept] = Notices(TELL_EVERY_S, _Kept)
+        engine.news = self._news
 
     # What he asks for
 
@@ -164,78 +171,36 @@ class Wishes:
 
     # What he is told
 
-    def _has_stopped(self, row: Insertion, post: Post) -> None:
-        sentence = told(row, post)
-        if sentence is None:
-            return
-        self._stopped.of(post.author).numbers[post.number] = sentence
-        kept = self._stopped.take(post.author, self._monotonic())
+    def _news(self, head: Head, before: Insertion, row: Insertion) -> None:
+        author = head.post.author
+        kept = self._kept.kept_for(author)
+        if kept is not None:  # it waits no more
+            kept.told.pop((row.post, Kind.WAITS), None)
+        for each in telling(head, before, row, self._engine.rules):
+            if not each.once or self._first_time(author, each.once):
+                self._keep(author, row.post, each)
+
+    def _keep(self, author: int, number: int, told: Telling) -> None:
+        self._kept.of(author).told[number, told.kind] = told
+        kept = self._kept.take(author, self._monotonic())
         if kept is not None:
-            self._tell(post.author, kept)
+            self._tell(author, kept)
 
     def tick(self) -> None:
         """A minute has passed."""
-        for author, kept in self._stopped.due(self._monotonic()):
+        for author, kept in self._kept.due(self._monotonic()):
             self._tell(author, kept)
 
     def forget(self, person: int) -> None:
         """Somebody has left."""
-        self._stopped.forget(person)
+        self._kept.forget(person)
 
-    def _tell(self, author: int, kept: _Stopped) -> None:
-        numbers = list(kept.numbers)
-        if len(numbers) == 1:
-            text = kept.numbers[numbers[0]]
-        else:
-            names = ", ".join(f"#{short_id(number)}" for number in numbers[:_NAMED])
-            left = f" and {len(numbers) - _NAMED} more" if len(numbers) > _NAMED else ""
-            text = (
-                f"{len(numbers)} posts of yours were not inserted ({names}{left}): `pending` says "
-                "why; `resend #ID` or `drop #ID`."
-            )
-        self._say(self._graph.person(author).jid, text)
-
-
-def told(row: Insertion, post: Post) -> str | None:
-    """What an author is told of a row that does not come by itself; None: nothing."""
-    name = f"#{short_id(post.number)}"
-    detail = f" ({row.detail})" if row.detail else ""
-    again = f"`resend {name}` tries again, `drop {name}` ends it."
-    match row.state, row.act:
-        case State.HELD, _ if row.reason == CANNOT_TELL:
-            return (
-                f"Nobody can see whether {name} was inserted{detail}. Look for it there; then "
-                f"`resend {name}`, or `drop {name}`."
-            )
-        case State.HELD, _ if row.reason == ELSEWHERE:
-            return (
-                f"{name} may have been inserted where your posts went before, and nobody looks "
-                f"there any more. Look for it there; then `resend {name}` to insert it where they "
-                f"go now, or `drop {name}`."
-            )
-        case State.HELD, _:
-            return f"{name} answers a post that is not there. {again}"
-        case State.PARKED, _ if row.reason == ELSEWHERE:
-            return f"The rest of {name} is not inserted: it begins where your posts went before."
-        case State.PARKED, _:
-            why = "has waited for too long" if row.reason == "too_old" else "fails each time"
-            return f"{name} {why}, and is not inserted{detail}. {again}"
-        case State.REFUSED, Act.EDIT if row.reason == ELSEWHERE:
-            return f"{name} is where your posts went before, and keeps its old text there."
-        case State.REFUSED, Act.DELETE if row.reason == ELSEWHERE:
-            return f"{name} is where your posts went before, until you delete it there."
-        case State.REFUSED, Act.EDIT:
-            return f"{SERVICE} cannot edit: {name} keeps its old text there."
-        case State.REFUSED, Act.DELETE:
-            return f"{SERVICE} cannot delete: {name} stays there until you delete it there."
-        case State.REFUSED, _ if row.reason == "too_long":
-            return f"{name} is too long for the service behind this relay, and is not inserted."
-        case State.REFUSED, _:
-            return f"{SERVICE} did not take {name}{detail}. {again}"
-    return None
-
-
-SERVICE: Final = "The service behind this relay"
+    def _tell(self, author: int, kept: _Kept) -> None:
+        if not kept.told:
+            self._kept.not_told(author)
+            return
+        told = [(number, each) for (number, _), each in kept.told.items()]
+        self._say(self._graph.person(author).jid, "\n".join(lines_of(told)))
 
 
 async def _sure(step: Callable[[], Awaitable[T]]) -> T:
@@ -258,7 +223,7 @@ def line_of(listed: Listed) -> str:
     row, words = listed.row, " ".join(listed.post.text.split())
     begins = words if len(words) <= BEGINS_CHARS else f"{words[: BEGINS_CHARS - 1].rstrip()}…"
     why = ""
-    if row.state in _NOT_BY_ITSELF:
+    if row.state in _NOT_BY_ITSELF or (row.state is State.QUEUED and row.reason == PARENT):
         why = _WHY.get(row.reason) or row.detail or row.reason
     stands = f"{_WHAT[row.act]}{_STANDS[row.state]}" + (f" ({why})" if why else "")
     return f"#{short_id(listed.post.number)} {stands}: {begins}"
@@ -271,9 +236,10 @@ _WHY: Final = {
     "cannot_edit": "the old one stays",
     "crash": "the relay fails on it",
     ELSEWHERE: "it went where your posts do not go any more",
+    PARENT: "for what it answers",
     "parent_refused": "what it answers is not there",
     "too_long": "it is too long",
-    "too_old": "it has waited for too long",
+    TOO_OLD: "it has waited for too long",
 }
 _WHAT: Final = {Act.INSERT: "", Act.EDIT: "(its new text) ", Act.DELETE: "(its deletion) "}
 _STANDS: Final = {

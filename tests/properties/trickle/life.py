@@ -20,7 +20,7 @@ from tests.primaries.twin import Twin
 from tests.primaries.world import World
 from tests.properties.trickle.loop import VirtualLoop
 from tests.properties.trickle.relay import Disk, People, Relay, now
-from xmpprelay.core.insertion import OPEN, Act, Insertion, Rules, State
+from xmpprelay.core.insertion import OPEN, PARENT_GONE, Act, Insertion, Rules, State
 from xmpprelay.core.model import Post
 from xmpprelay.core.primary import Absent, Look
 from xmpprelay.primary.base import Primary
@@ -266,7 +266,7 @@ class Life:
             first = next(row for row in by_post[number] if row.act is Act.INSERT)
             if number in self.gone:
                 continue
-            if first.reason == "parent_not_there" and first.state is State.CANCELLED:
+            if first.reason == PARENT_GONE and first.state is State.CANCELLED:
                 continue  # what it answers was taken back before it was there
             if first.state is not State.INSERTED:
                 books.lost.append(f"#{number} is {first.state}, {first.reason}")

@@ -152,8 +152,6 @@ class Relay:
         )  # fmt: skip
         self.standby = Standby(disk, places, now=now, monotonic=loop.time)
         self.engine.probe, self.engine.changed = self.standby.probe, self.standby.changed
-        self.stopped: list[Insertion] = []
-        self.engine.stopped = lambda row, _post: self.stopped.append(row)
         self._running: asyncio.Task[None] | None = None
 
     async def starts(self) -> None:

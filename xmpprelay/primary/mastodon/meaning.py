@@ -12,7 +12,14 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from xmpprelay.core.primary import Candidate, Outcome, Result, Scope, Status
+from xmpprelay.core.primary import (
+    MENTIONS_OTHERS,
+    Candidate,
+    Outcome,
+    Result,
+    Scope,
+    Status,
+)
 from xmpprelay.core.text import clean_line
 from xmpprelay.primary.answers import (
     Answer,
@@ -70,7 +77,7 @@ def done(answer: Answer, meant: Status | None = None) -> Result:
     """What a successful answer with a status, or with an attachment, says about it.
 
     If `meant` is given, whether others are mentioned than those that it names: then the reason is
-    `mentions_others`.
+    MENTIONS_OTHERS.
     """
     found = answer.json()
     if not isinstance(found, dict):
@@ -85,7 +92,7 @@ def done(answer: Answer, meant: Status | None = None) -> Result:
         candidate.remote_id,
         candidate.remote_url,
         candidate.remote_time,
-        reason="mentions_others" if others else "",
+        reason=MENTIONS_OTHERS if others else "",
         detail=others,
         left=left,
         left_for_s=left_for_s,
