@@ -26,7 +26,7 @@ from xmpprelay.core.primary import Visibility
 from xmpprelay.core.site import Site
 from xmpprelay.core.status import fits
 from xmpprelay.errors import XmppRelayError
-from xmpprelay.linking import Linking
+from xmpprelay.linking import Broken, Linking
 from xmpprelay.log import get_logger
 from xmpprelay.people import People, Wire
 from xmpprelay.primary.base import Primary
@@ -56,6 +56,9 @@ STATUS: Final = "status"
 
 BARRED_AGAIN_MINUTES: Final = 60
 """So often those accounts are tried again whose credentials did not hold."""
+
+TELLS_EVERY_S: Final = 0.02
+"""Where a lost key breaks everybody's link, so many messages go at the start as probes do."""
 
 
 class Teller(Wire, Protocol):
@@ -189,6 +192,9 @@ class Inserting:
 
     def _link_changed(self, person: int) -> None:
         self._in_background(self.engine.relinked(person))
+        if self.accounts.of(person) is not None:
+            for why in Broken:
+                self._people.not_told(person, why)
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(self._guarded(work))
@@ -203,6 +209,24 @@ class Inserting:
             log.warning("primary.not_done", error=error.sentence)
 
     # What is told by itself
+
+    async def _tell_broken(self, linking: Linking) -> None:
+        """Tell those whose links do not work here, each once for as long as that is so."""
+        for person, broken in linking.broken():
+            for why in Broken:
+                if why is not broken:
+                    self._people.not_told(person, why)
+            if broken is not None and self._people.first_time(person, broken):
+                linking.tell_broken(person, broken)
+                await asyncio.sleep(TELLS_EVERY_S)
+            await asyncio.sleep(0)  # there may be many, and each takes a decryption
+
+    async def _look_at_barred(self) -> None:
+        """What is too old is parked before others have their turn."""
+        try:
+            self.wishes.parked(await self.engine.park_old())
+        finally:
+            self.engine.look_at_barred()
 
     def _say(self, text: str, detail: str) -> None:
         """By status@relay to all who follow it, and to the operator's admins with the detail."""
@@ -285,6 +309,8 @@ class Inserting:
             loop.create_task(self.engine.run(place), name=f"trickle {place.site.name}")
             for place in self.places.values()
         ]
+        if self.linking is not None:
+            self._in_background(self._tell_broken(self.linking))
 
     def tick(self) -> None:
         """A minute has passed."""
@@ -294,7 +320,7 @@ class Inserting:
         if self.linking is not None:
             self.linking.tick()
         if self._minutes % BARRED_AGAIN_MINUTES == 0:
-            self.engine.look_at_barred()
+            self._in_background(self._look_at_barred())
 
     def forget(self, person: int) -> None:
         """Somebody has left."""

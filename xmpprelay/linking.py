@@ -14,9 +14,10 @@ Only instances that the operator has named are ever spoken to.
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from typing import Any, Final, TypeVar
 
 from xmpprelay.config import host_of
@@ -84,6 +85,13 @@ class Begun:
     verifier: str  # what shows that the one who ends it has begun it (RFC 7636 §4.1)
     at: float  # monotonic
     wrong: int = 0  # codes that were none
+
+
+class Broken(StrEnum):
+    """Why somebody's posts wait, although he has done nothing, and his instance neither."""
+
+    REMOVED = "link removed"  # the operator has taken the instance out
+    UNREADABLE = "link unreadable"  # none of the keys is the one of his token
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +202,39 @@ class Linking:
     def linked(self, person: int) -> StoredLink | None:
         """Somebody's link, whether its login holds or not; None: he has none."""
         return self._links.get(person)
+
+    def broken(self) -> Iterator[tuple[int, Broken | None]]:
+        """Everybody with a link, and what is wrong with it here; None: nothing is."""
+        for person in list(self._links):
+            link = self._links.get(person)
+            if link is None:  # he has ended it since
+                continue
+            if link.site not in self._registering:
+                yield person, Broken.REMOVED
+            elif link.refused is None and self._token(link) is None:
+                yield person, Broken.UNREADABLE
+            else:
+                yield person, None
+
+    def tell_broken(self, person: int, why: Broken) -> None:
+        """Tell somebody what is wrong with his link, and what he can do."""
+        link = self._links[person]
+        host = host_of(link.site)
+        others = [f"link {each}" for each in self.hosts]
+        if why is Broken.REMOVED:
+            choices = ", ".join(f"`{line}`" for line in others[:OFFERED])
+            text = (
+                f"This relay does not serve {host} any more, so your posts wait before they go to "
+                f"an account of yours: {choices} links one there instead, `unlink` ends it."
+            )
+        else:
+            text = (
+                f"This relay cannot read its login at {host} any more, so your posts wait before "
+                f"they go there: `link {host}` makes it anew, `unlink` ends it."
+            )
+            others = [f"link {host}"]
+        buttons = [(line, line.capitalize()) for line in others[:OFFERED]]
+        self._wire.mention(self._graph.person(person).jid, text, buttons)
 
     async def refused(self, account: Account) -> None:
         """An instance does not accept a login any more: keep it, and tell the author once.

@@ -145,10 +145,19 @@ class People:
         if (person, what) in self._told:
             return False
         self._told.add((person, what))
-        with contextlib.suppress(StoreError):
-            stored = self._db.submit(set_setting, SettingRow(person, TOLD + what, "yes"))
-            stored.add_done_callback(lambda done: done.cancelled() or done.exception())
+        self._keep_told(person, what, "yes")
         return True
+
+    def not_told(self, person: int, what: str) -> None:
+        """What he was told is over: if it begins anew, it is news again."""
+        if (person, what) in self._told:
+            self._told.remove((person, what))
+            self._keep_told(person, what, None)
+
+    def _keep_told(self, person: int, what: str, value: str | None) -> None:
+        with contextlib.suppress(StoreError):
+            stored = self._db.submit(set_setting, SettingRow(person, TOLD + what, value))
+            stored.add_done_callback(lambda done: done.cancelled() or done.exception())
 
     # Who is here
 

@@ -29,7 +29,7 @@ from xmpprelay.errors import (
     TryLater,
     UnknownHandle,
 )
-from xmpprelay.linking import Linking
+from xmpprelay.linking import Broken, Linking
 from xmpprelay.people import Wire
 from xmpprelay.primary.http import Http
 from xmpprelay.secretbox import SecretBox
@@ -562,3 +562,59 @@ async def test_two_who_link_at_once_are_one_registration(place: Place, instance:
     people = [await place.person(name) for name in ("alice", "bob", "carol")]
     await asyncio.gather(*(place.linking.begin(each, HERE) for each in people))
     assert instance.asked.count("/api/v1/apps") == 1
+
+
+async def test_whose_token_cannot_be_read_is_found_and_told_how_to_mend_it(
+    place: Place, instance: Instance
+) -> None:
+    alice, bob = await place.person("alice"), await place.person("bob")
+    await place.links(alice, instance, "alice")
+    assert dict(place.linking.broken()) == {place.id(alice): None}
+    (place.folder / "key").unlink()
+    await place.restarts()
+    await place.links(bob, instance, "bob")
+    assert dict(place.linking.broken()) == {
+        place.id(alice): Broken.UNREADABLE, place.id(bob): None,
+    }  # fmt: skip
+    place.linking.tell_broken(place.id(alice), Broken.UNREADABLE)
+    assert place.told == [
+        (
+            alice,
+            f"This relay cannot read its login at {HERE} any more, so your posts wait before they "
+            f"go there: `link {HERE}` makes it anew, `unlink` ends it.",
+        )
+    ]
+    assert place.buttons == [f"link {HERE}"]
+
+
+async def test_of_a_login_that_was_refused_nothing_more_is_said(
+    place: Place, instance: Instance
+) -> None:
+    alice = await place.person("alice")
+    await place.links(alice, instance, "alice")
+    account = place.linking.account(place.id(alice))
+    assert account is not None
+    await place.linking.refused(account)
+    (place.folder / "key").unlink()
+    await place.restarts()
+    assert dict(place.linking.broken()) == {place.id(alice): None}
+
+
+async def test_whose_instance_was_taken_out_is_found_and_told_what_there_is(
+    place: Place, instance: Instance
+) -> None:
+    alice = await place.person("alice")
+    await place.links(alice, instance, "alice")
+    place.sites = ["https://one.example", "https://two.example"]
+    await place.restarts()
+    assert dict(place.linking.broken()) == {place.id(alice): Broken.REMOVED}
+    place.linking.tell_broken(place.id(alice), Broken.REMOVED)
+    assert place.told == [
+        (
+            alice,
+            f"This relay does not serve {HERE} any more, so your posts wait before they go to an "
+            "account of yours: `link one.example`, `link two.example` links one there instead, "
+            "`unlink` ends it.",
+        )
+    ]
+    assert place.buttons == ["link one.example", "link two.example"]

@@ -1,13 +1,16 @@
 """Linking over XMPP: the code reaches the relay by chat, and nobody else."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from tests.integration.wire import HOME, Wire, wired
+from tests.integration.world import Clock
 from tests.primaries.oauth import Instance
-from xmpprelay.config import Primary
+from xmpprelay.config import Primary, host_of
+from xmpprelay.inserting import BARRED_AGAIN_MINUTES
 
 ALICE, BOB = "alice@example.test", "bob@example.test"
 
@@ -73,3 +76,100 @@ async def test_who_leaves_has_his_login_ended(wire: Wire, instance: Instance) ->
     assert wire.service.inserting.linking is not None
     await wire.service.inserting.linking.settled()
     assert not instance.tokens
+
+
+# --- links that do not work any more --------------------------------------------------------------
+
+
+async def starts(folder: Path, site: str, *, link: Instance | None = None, who: str = ALICE) -> str:
+    """The relay runs with this instance: what it says by itself, before somebody may link."""
+    primary = Primary(driver="mastodon", instances=(site,))
+    async with wired(folder, primary=primary) as wire:
+        wire.service.inserting.start()
+        said = await answered(wire, who, "queue")
+        if link is not None:
+            assert wire.service.inserting.linking is not None
+            begun = await wire.service.inserting.linking.begin(who, host_of(site))
+            code = link.lets_in(who.partition("@")[0], begun.address)
+            assert "You are linked as" in await answered(wire, who, f"link {code}")
+            await wire.quiet()
+        return "\n".join(line for line in said.splitlines() if "This relay" in line)
+
+
+@pytest.fixture
+async def linked(tmp_path: Path, instance: Instance) -> Path:
+    """Alice has linked an account, and the relay has stopped."""
+    primary = Primary(driver="mastodon", instances=(instance.site,))
+    async with wired(tmp_path, primary=primary) as wire:
+        await answered(wire, ALICE, "join alice")
+        await answered(wire, BOB, "join bob")
+    assert await starts(tmp_path, instance.site, link=instance) == ""
+    return tmp_path
+
+
+async def test_with_a_lost_key_each_whose_link_it_breaks_is_told_once(
+    linked: Path, instance: Instance
+) -> None:
+    assert await starts(linked, instance.site) == ""
+    (linked / "key").unlink()
+    told = await starts(linked, instance.site)
+    assert told.startswith("This relay cannot read its login at 127.0.0.1 any more")
+    assert "`link 127.0.0.1` makes it anew" in told
+    assert await starts(linked, instance.site) == "", "not again after a restart"
+    assert await starts(linked, instance.site, link=instance) == ""
+    (linked / "key").unlink()
+    assert await starts(linked, instance.site), "it was mended, so it is news again"
+    assert await starts(linked, instance.site, who=BOB) == ""
+
+
+async def test_with_the_key_back_all_is_as_it_was(linked: Path, instance: Instance) -> None:
+    key = (linked / "key").read_text()
+    for _ in range(2):
+        (linked / "key").unlink()
+        assert await starts(linked, instance.site)
+        new = (linked / "key").read_text()
+        (linked / "key").write_text(f"{new}{key}")
+        assert await starts(linked, instance.site) == ""
+        key = (linked / "key").read_text()
+
+
+async def test_whose_instance_is_taken_out_is_told_once_and_his_posts_wait(
+    linked: Path, instance: Instance
+) -> None:
+    other = "https://other.example"
+    assert (await starts(linked, other)).startswith(
+        "This relay does not serve 127.0.0.1 any more, so your posts wait before they go to an "
+        "account of yours: `link other.example` links one there instead"
+    )
+    primary = Primary(driver="mastodon", instances=(other,))
+    for _ in range(2):
+        async with wired(linked, primary=primary) as wire:
+            assert "ok #" in await answered(wire, ALICE, "later, then")
+            answer = await answered(wire, ALICE, "link")
+            assert "The operator has taken 127.0.0.1 out, so your posts wait." in answer
+    async with wired(linked, primary=primary) as wire:
+        assert "2 of yours are not inserted" in await answered(wire, ALICE, "pending")
+    assert await starts(linked, other) == ""
+    assert await starts(linked, instance.site) == ""
+    assert await starts(linked, other), "it was back, so it is news again"
+
+
+async def test_what_has_waited_too_long_for_an_instance_taken_out_is_parked_and_told(
+    linked: Path,
+) -> None:
+    primary, clock = Primary(driver="mastodon", instances=("https://other.example",)), Clock()
+    async with wired(linked, clock, primary=primary) as wire:
+        name = (await answered(wire, ALICE, "later, then")).split()[1].rstrip(":")
+        clock.passes(days=8)
+        for _ in range(BARRED_AGAIN_MINUTES):
+            wire.service.inserting.tick()
+        async with asyncio.timeout(30):
+            while not (told := wire.taken()):  # noqa: ASYNC110 - nobody tells when it is done
+                await asyncio.sleep(0)
+        assert [(each.to, each.body) for each in told] == [
+            (
+                ALICE,
+                f"{name} has waited for too long, and is not inserted. `resend {name}` tries "
+                f"again, `drop {name}` ends it.",
+            )
+        ]

@@ -661,3 +661,76 @@ def test_whose_post_names_others_is_told_and_the_post_keeps_it() -> None:
         )  # fmt: skip
 
     lived(story)
+
+
+# --- an instance that the operator has taken out -------------------------------------------------
+
+GONE = "https://gone.example"
+
+
+async def is_taken_out(town: Town) -> list[int]:
+    """Alice's instance is not served any more after a start; her posts that wait."""
+    town.drivers[A].reach = Reach.DOWN
+    numbers = [await town.posts(ALICE, text) for text in ("one", "two")]
+    town.people.accounts[ALICE] = replace(town.people.accounts[ALICE], site=GONE)
+    await town.restarts()
+    town.drivers[A].reach = Reach.UP
+    return numbers
+
+
+def test_a_start_cancels_nothing_of_whose_instance_is_taken_out() -> None:
+    async def story(town: Town) -> None:
+        numbers = await is_taken_out(town)
+        await town.posts(ALICE, "three")
+        await town.posts(BOB, "from bob")
+        await asyncio.sleep(600)
+        assert [town.row(number).state for number in numbers] == [State.QUEUED] * 2
+        assert (town.drivers[A].texts, town.waiting) == (["from bob"], 0)
+        town.people.accounts[ALICE] = replace(town.people.accounts[ALICE], site=B)
+        await town.engine.relinked(ALICE)
+        assert town.places[B].site.total == 3
+        await asyncio.sleep(60)
+        assert town.drivers[B].texts == ["one", "two", "three"]
+        assert town.waiting == 0
+
+    lived(story)
+
+
+def test_what_waits_for_an_instance_that_is_taken_out_is_parked_when_it_is_too_old() -> None:
+    async def story(town: Town) -> None:
+        numbers = await is_taken_out(town)
+        assert await town.engine.park_old() == []
+        await asyncio.sleep(town.engine.rules.max_age.total_seconds() - 60)
+        young = await town.posts(ALICE, "three")
+        assert await town.engine.park_old() == []
+        await asyncio.sleep(120)
+        assert [row.post for row in await town.engine.park_old()] == numbers
+        assert [town.row(each).state for each in (*numbers, young)] == [
+            State.PARKED, State.PARKED, State.QUEUED,
+        ]  # fmt: skip
+        del town.people.accounts[ALICE]
+        await town.engine.relinked(ALICE)
+        assert town.row(young).state is State.CANCELLED, "it ends when she unlinks"
+
+    lived(story)
+
+
+def test_what_waits_for_a_login_that_does_not_hold_is_parked_when_it_is_too_old() -> None:
+    async def story(town: Town) -> None:
+        town.people.of = lambda _: None  # type: ignore[method-assign]
+        number = await town.posts(ALICE, "one")
+        await asyncio.sleep(town.engine.rules.max_age.total_seconds() + 60)
+        assert [row.post for row in await town.engine.park_old()] == [number]
+        assert town.waiting == 0
+
+    lived(story)
+
+
+def test_a_start_ends_what_an_unlink_has_not() -> None:
+    async def story(town: Town) -> None:
+        [number, _] = await is_taken_out(town)
+        del town.people.accounts[ALICE]
+        await town.restarts()
+        assert (town.row(number).state, town.row(number).reason) == (State.CANCELLED, "unlinked")
+
+    lived(story)

@@ -32,6 +32,7 @@ from xmpprelay.core.insertion import (
     ended,
     looked,
     next_step,
+    outdated,
     resent,
     restarted,
     sending,
@@ -288,6 +289,29 @@ def test_a_reply_to_what_is_not_for_the_primary_is_not_either(head: Head) -> Non
 )
 def test_a_reply_to_what_was_taken_out_is_not_inserted_either(head: Head) -> None:
     assert next_step(head, CAPS, RULES, NOW) == End(State.CANCELLED, PARENT_GONE)
+
+
+# --- what is parked without a turn ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("row", "parked"),
+    [
+        (row_of(), True),
+        (row_of(part=1), True),
+        (row_of(part=2), False),
+        (row_of(state=State.UNKNOWN), False),
+        (row_of(state=State.HELD), False),
+        (row_of(act=Act.EDIT), False),
+    ],
+)
+def test_what_is_too_old_is_parked_unless_it_may_be_there(row: Insertion, parked: bool) -> None:
+    at = NOW + RULES.max_age
+    assert outdated(row, at, rules=RULES) is None
+    found = outdated(row, at + timedelta(seconds=1), rules=RULES)
+    assert (found is not None) is parked
+    if found is not None:
+        assert (found.state, found.reason, found.due) == (State.PARKED, "too_old", None)
 
 
 # --- edits and deletions -------------------------------------------------------------------------

@@ -242,6 +242,18 @@ def test_the_first_is_told_at_once_and_the_next_by_what_has_become_of_them() -> 
     ]
 
 
+def test_what_is_parked_without_a_turn_is_told_as_what_is_parked_in_its_turn() -> None:
+    town = Town()
+    row = Insertion(9, ALICE, 9, Act.INSERT, NOW, State.PARKED, reason=TOO_OLD)
+    town.wishes.parked([row, replace(row, id=10, post=10)])
+    assert town.heard() == [
+        "#9 has waited for too long, and is not inserted. `resend #9` tries again, `drop #9` ends "
+        "it."
+    ]
+    town.passes()
+    assert len(town.heard()) == 1
+
+
 def test_who_has_left_is_told_nothing() -> None:
     town = Town()
     town.waits(9)

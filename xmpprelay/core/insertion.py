@@ -250,7 +250,7 @@ def _insert(head: Head, rules: Rules, now: datetime) -> Step:
         return End(State.CANCELLED, "protected")
     if head.expire is not None and now - row.created > head.expire and row.part < 2:
         return End(State.CANCELLED, EXPIRED)
-    if now - row.created > rules.max_age and row.part < 2:
+    if _is_too_old(row, rules, now):
         return End(State.PARKED, TOO_OLD)
     if head.before is not None:  # a second part hangs on the first
         if head.before.state is State.INSERTED and is_elsewhere(head.before, head.here):
@@ -263,6 +263,10 @@ def _insert(head: Head, rules: Rules, now: datetime) -> Step:
     if post.parent is not None:
         return _reply(head, rules, now)
     return Send(most=Visibility.PRIVATE if _confined(head) else Visibility.PUBLIC)
+
+
+def _is_too_old(row: Insertion, rules: Rules, now: datetime) -> bool:
+    return now - row.created > rules.max_age and row.part < 2  # of what has begun, the rest comes
 
 
 def _confined(head: Head) -> bool:
@@ -431,6 +435,13 @@ def resent(row: Insertion, now: datetime) -> Insertion:
     state = State.UNKNOWN if looks else State.QUEUED
     fresh = replace(row, state=state, created=now, due=now, key=None)
     return replace(fresh, alike=0, refused=False, reason=RESENT, detail="")
+
+
+def outdated(row: Insertion, now: datetime, *, rules: Rules) -> Insertion | None:
+    """The row, parked because it is too old, as its turn would do it; None: it may wait on."""
+    if row.act is Act.INSERT and row.state is State.QUEUED and _is_too_old(row, rules, now):
+        return ended(row, State.PARKED, TOO_OLD, now)
+    return None
 
 
 def ended(row: Insertion, state: State, reason: str, now: datetime) -> Insertion:

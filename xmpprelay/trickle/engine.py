@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import math
 import secrets
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -26,6 +27,7 @@ from xmpprelay.core.insertion import (
     Where,
     ended,
     looked,
+    outdated,
     restarted,
     sent,
 )
@@ -169,6 +171,7 @@ class Engine:
         self._preparing = Preparing(accounts, rules, new_key, uploads=fetch is not None)
         self._waits_for: dict[int, set[int]] = {}  # post -> accounts whose oldest row answers it
         self._waits_since: dict[int, datetime] = {}  # row -> since when it waits for that
+        self._nowhere: Counter[int] = Counter()  # open rows of accounts at no primary of these
         self._barred: set[int] = set()  # accounts whose credentials do not hold
         self._busy: set[int] = set()
         self._anew: set[int] = set()  # accounts that were to be looked at anew while they were busy
@@ -187,8 +190,10 @@ class Engine:
         latest = self._now() + max(self.rules.settle, self.rules.reply_wait)
         for each in await self._db.read(lambda conn: list(load_waiting(conn))):
             place = self._place_of(each.account)
-            if place is None or not self._accounts.there(each.account):
+            if not self._accounts.there(each.account):  # ended, and the relay with it
                 await self._db.write(choose, ChooseRow(_unlinked, account=each.account))
+            elif place is None:
+                self._nowhere[each.account] = each.rows
             else:
                 place.site.waiting[each.account] = each.rows
                 place.site.turns.put(each.account, each.born, min(each.due, latest))
@@ -234,7 +239,7 @@ class Engine:
 
         What waits of one that is gone is not inserted (S14).
         """
-        rows = 0
+        rows = self._nowhere.pop(account, 0)
         for place in self.places.values():
             rows += place.site.waiting.pop(account, 0)
             place.site.turns.drop(account)
@@ -249,11 +254,25 @@ class Engine:
         for account in list(self._barred):
             self.look_at(account, anew=True)
 
+    async def park_old(self) -> Sequence[Insertion]:
+        """Park what is too old of those who get no turn, and give it. Raises StoreError.
+
+        That is of accounts whose credentials do not hold, or which are at no primary of these.
+        """
+        parked: list[Insertion] = []
+        for account in self._barred | set(self._nowhere):
+            oldest = await self._db.read(partial(oldest_open, account=account))
+            if oldest is None or self._now() - oldest.born <= self.rules.max_age:
+                continue
+            row = ChooseRow(partial(outdated, rules=self.rules), account=account)
+            changes = await self._db.write(choose, row)
+            self.chosen(changes)
+            parked += [after for _, after in changes]
+        return parked
+
     def _counts(self, account: int, more: int) -> None:
         place = self._place_of(account)
-        if place is None:
-            return
-        waiting = place.site.waiting
+        waiting = self._nowhere if place is None else place.site.waiting
         waiting[account] += more
         if waiting[account] <= 0:
             del waiting[account]

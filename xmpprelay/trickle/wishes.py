@@ -37,7 +37,7 @@ from xmpprelay.store.insertion import (
 )
 from xmpprelay.store.operations import SettingRow, set_setting
 from xmpprelay.trickle.engine import Engine
-from xmpprelay.trickle.telling import Kind, Telling, lines_of, telling
+from xmpprelay.trickle.telling import Kind, Telling, lines_of, telling, why_stopped
 
 T = TypeVar("T")
 
@@ -179,6 +179,11 @@ class Wishes:
         for each in telling(head, before, row, self._engine.rules):
             if not each.once or self._first_time(author, each.once):
                 self._keep(author, row.post, each)
+
+    def parked(self, rows: Sequence[Insertion]) -> None:
+        """Rows of linked accounts, each its author's, were parked without a turn."""
+        for row in rows:
+            self._keep(row.account, row.post, why_stopped(row))
 
     def _keep(self, author: int, number: int, told: Telling) -> None:
         self._kept.of(author).told[number, told.kind] = told
