@@ -118,14 +118,21 @@ class StoreSuite:
 
         def note(result: str) -> None:
             seen.append((result, db.commits, [each.done() for each in waiting]))
+            watch.calls.append(("told", [result]))
             if result == "red 1":
                 waiting.append(db.submit(watch.blue, "3", committed=note))
 
         before = db.commits
         waiting += [db.submit(watch.red, row, committed=note) for row in "12"]
         await asyncio.gather(*waiting)
-        assert watch.calls == [("red", ["1", "2"])], "the next transaction waits for the answers"
         await waiting[2]
+        assert watch.calls == [
+            ("red", ["1", "2"]),
+            ("told", ["red 1"]),
+            ("told", ["red 2"]),
+            ("blue", ["3"]),
+            ("told", ["blue 3"]),
+        ], "the next transaction waits for the answers"
         assert seen == [
             ("red 1", before + 1, [False, False]),
             ("red 2", before + 1, [False, False, False]),
