@@ -589,7 +589,7 @@ class TestForced:
         "line",
         [":", ":folow bob", ":the end", ":follow", ":follow the money",
          ":status quo", ":follow bob\nhi", "::follow bob", ":find", ":lang barrier",
-         ":find a\nb", ":like k3f", ":del old"],
+         ":find a\nb", ":like k3f", ":del old", ":link “x”\u200f", ':link "x"\u200f'],
     )  # fmt: skip
     def test_what_does_not_fit_is_an_error_and_never_posted(self, line: str) -> None:
         assert isinstance(parse(line, WORLD), Problem)

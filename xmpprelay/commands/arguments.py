@@ -429,6 +429,9 @@ _CODE: Final = re.compile(r"[A-Za-z0-9_-]{16,200}")
 _SHOWN_AT: Final = re.compile(r"https?://\S+[?&]code=([A-Za-z0-9_-]{16,200})(?:&\S*)?")
 """The page that shows a code has it in its address as well."""
 
+_ANY_CODE: Final = re.compile("[!#-~]+")
+"""What a service may give out (RFC 6749 A.11), but for a space and the quotation mark."""
+
 
 def code_in(word: str) -> Code | None:
     """The code that a word is, or that stands in it as in the address of the page that shows it."""
@@ -451,8 +454,10 @@ class InstanceOrCode:
         if _is_domain(host):
             return Domain(host)
         code = code_in(word.text)
-        if code is not None or (reading.forced and word.text):
-            return code or Code(word.text)
+        if code is None and reading.forced and _ANY_CODE.fullmatch(word.text):
+            code = Code(word.text)
+        if code is not None:
+            return code
         return Miss(
             Cause.MARK, "`link` takes an instance with a dot in it, or the code it gave you"
         )
