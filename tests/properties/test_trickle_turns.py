@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 
 from tests.properties.trickle.loop import VirtualLoop
 from tests.properties.trickle.relay import Disk, People, now
+from xmpprelay.core.health import Flag
 from xmpprelay.core.insertion import (
     PARENT_GONE,
     RESENDABLE,
@@ -585,6 +586,23 @@ def test_who_waits_for_what_he_answers_is_told_once_when_it_takes_long() -> None
         await asyncio.sleep(1500)
         assert town.drivers[A].texts[-2:] == ["a question", "an answer"]
         assert (town.heard(), town.waiting) == ([], 0)
+
+    lived(story)
+
+
+def test_a_standby_does_not_count_for_who_waits_for_what_he_answers() -> None:
+    async def story(town: Town) -> None:
+        parent, _reply = await waits_for_bob(town)
+        await asyncio.sleep(300)
+        await town.standby.flag(A, Flag.ON)
+        await asyncio.sleep(2 * 3600)
+        await town.standby.flag(A, Flag.AUTO)
+        await asyncio.sleep(1000)  # bob's is asked to wait once more
+        assert town.drivers[A].texts[1:] == ["a question"]
+        town.drivers[A].answer = town.drivers[A].inserts
+        await asyncio.sleep(1500)
+        assert town.drivers[A].texts[2:] == ["a question", "an answer"]
+        assert town.drivers[A].statuses[-1].in_reply_to == town.row(parent).remote_id
 
     lived(story)
 

@@ -122,6 +122,7 @@ class Place:
     driver: Primary
     account: Account | None = None  # whose credentials a probe tries, besides
     service: str = ""  # its name in the rows of what was sent there (primary/names.py)
+    back: datetime | None = None  # when its last standby ended; None: there was none
     wake: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -376,6 +377,9 @@ class Engine:
         turn.head, turn.row = head, head.row
         now, caps = self._now(), turn.place.site.caps
         since = self._waits_since.get(head.row.id)
+        if since is not None and turn.place.back is not None and since < turn.place.back:
+            # What it answers could not come meanwhile.
+            since = self._waits_since[head.row.id] = turn.place.back
         try:
             if caps is None:
                 raise ValueError("nothing is sent before it is known what the primary can do")

@@ -104,6 +104,7 @@ class Standby:
         if away and not was and (site.name in self._started or site.health.flag is Flag.ON):
             await self._begins(site)
         elif not away and was:
+            place.back = self._now()
             await self._ends(site)
 
     async def _begins(self, site: Site) -> None:
