@@ -6,13 +6,13 @@ else is as it is with one.
 """
 
 import asyncio
+import random
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
-from random import Random
 from typing import Any, Final, Protocol
 
 from sqlalchemy import Connection
@@ -22,7 +22,7 @@ from xmpprelay.config import Primary as Primaries
 from xmpprelay.core.graph import Graph
 from xmpprelay.core.insertion import Rules
 from xmpprelay.core.model import Draft, Post
-from xmpprelay.core.primary import Visibility
+from xmpprelay.core.primary import Reach, Visibility
 from xmpprelay.core.site import Site
 from xmpprelay.core.status import fits
 from xmpprelay.errors import XmppRelayError
@@ -56,6 +56,10 @@ STATUS: Final = "status"
 
 BARRED_AGAIN_MINUTES: Final = 60
 """So often those accounts are tried again whose credentials did not hold."""
+
+TRIES_EVERY_S: Final = 1.0
+MOST_TRIED: Final = 3000
+"""Logins that were refused, in an hour."""
 
 TELLS_EVERY_S: Final = 0.02
 """Where a lost key breaks everybody's link, so many messages go at the start as probes do."""
@@ -108,7 +112,7 @@ class Inserting:
         self._services = services_of(primary)
         self.places: Mapping[str, Place] = {
             name: Place(
-                Site(name, primary.per_second or None, Random().random, monotonic()),
+                Site(name, primary.per_second or None, random.Random().random, monotonic()),
                 driver,
                 self.accounts.of(0) if token else None,
                 self._services[name],
@@ -227,6 +231,25 @@ class Inserting:
             self.wishes.parked(await self.engine.park_old())
         finally:
             self.engine.look_at_barred()
+        if self.linking is not None:
+            await self._try_refused(self.linking)
+
+    async def _try_refused(self, linking: Linking) -> None:
+        """Ask whether logins that were refused hold again: it may have been the service's fault.
+
+        What is not asked before the next time, since there are too many, is asked then.
+        """
+        refused = linking.refused_ones()
+        random.shuffle(refused)
+        for person in refused[:MOST_TRIED]:
+            account = linking.refused_account(person)
+            place = None if account is None else self.places.get(account.site)
+            if account is None or place is None or place.site.health.away:
+                continue
+            found = await place.driver.probe(account)
+            if found.reach is Reach.UP and await linking.holds_again(account):
+                log.info("links.hold_again", person=person, site=account.site)
+            await asyncio.sleep(TRIES_EVERY_S)
 
     def _say(self, text: str, detail: str) -> None:
         """By status@relay to all who follow it, and to the operator's admins with the detail."""

@@ -191,13 +191,26 @@ class Linking:
     def account(self, person: int) -> Account | None:
         """The account into which somebody's posts go; None: there is none whose login holds."""
         link = self._links.get(person)
-        if link is None or link.refused is not None or link.site not in self._registering:
+        return None if link is None or link.refused is not None else self._readable(link)
+
+    def refused_ones(self) -> list[int]:
+        """Those whose logins did not hold when they were used last."""
+        return [link.person for link in self._links.values() if link.refused is not None]
+
+    def refused_account(self, person: int) -> Account | None:
+        """The account of one of those; None: he is none, or cannot be one here."""
+        link = self._links.get(person)
+        return None if link is None or link.refused is None else self._readable(link)
+
+    def _readable(self, link: StoredLink) -> Account | None:
+        """The account with its token; None: this relay has not the instance, or not the key."""
+        if link.site not in self._registering:
             return None
         try:
             token = self._box.decrypt(link.token, _about_link(link))
         except WrongKey:
             return None
-        return Account(person, link.site, token, link.name, link.remote_id)
+        return Account(link.person, link.site, token, link.name, link.remote_id)
 
     def linked(self, person: int) -> StoredLink | None:
         """Somebody's link, whether its login holds or not; None: he has none."""
@@ -255,6 +268,17 @@ class Linking:
                 f"there: `link {host}` renews it, `unlink` ends it.",
                 [(f"link {host}", "Link again")],
             )
+
+    async def holds_again(self, account: Account) -> bool:
+        """A login that was refused is accepted; whether it is the one that counts now.
+
+        Raises StoreError.
+        """
+        link = self._links.get(account.id)
+        if link is None or self.refused_account(account.id) != account:
+            return False
+        row = MarkRow(link.person, link.token, refused=False)
+        return await self._db.write(mark_link, row, committed=self._stored) is not None
 
     # Commands
 

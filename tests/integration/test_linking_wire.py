@@ -1,7 +1,7 @@
 """Linking over XMPP: the code reaches the relay by chat, and nobody else."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -11,6 +11,7 @@ from tests.integration.world import Clock
 from tests.primaries.oauth import Instance
 from xmpprelay.config import Primary, host_of
 from xmpprelay.inserting import BARRED_AGAIN_MINUTES
+from xmpprelay.primary.mastodon.servers import VERIFY
 
 ALICE, BOB = "alice@example.test", "bob@example.test"
 
@@ -173,3 +174,45 @@ async def test_what_has_waited_too_long_for_an_instance_taken_out_is_parked_and_
                 f"again, `drop {name}` ends it.",
             )
         ]
+
+
+async def test_a_login_that_was_refused_is_tried_each_hour_and_may_hold_again(
+    linked: Path, instance: Instance
+) -> None:
+    primary = Primary(driver="mastodon", instances=(instance.site,))
+    async with wired(linked, primary=primary) as wire:
+        inserting, linking = wire.service.inserting, wire.service.inserting.linking
+        alice = wire.service.graph.by_jid(ALICE)
+        assert linking is not None
+        assert alice is not None
+        inserting.start()
+        await until(lambda: not inserting.places[instance.site].site.health.away)
+        account = linking.account(alice.id)
+        assert account is not None
+        await linking.refused(account)
+        tokens = dict(instance.tokens)
+
+        async def hour() -> None:
+            asked = instance.asked.count(VERIFY)
+            for _ in range(BARRED_AGAIN_MINUTES):
+                inserting.tick()
+            await until(lambda: instance.asked.count(VERIFY) > asked)
+            await answered(wire, ALICE, "queue")
+
+        instance.tokens.clear()
+        await hour()
+        assert linking.account(alice.id) is None
+        instance.tokens.update(tokens)
+        await hour()
+        await until(lambda: linking.account(alice.id) == account)
+        asked = instance.asked.count(VERIFY)
+        for _ in range(BARRED_AGAIN_MINUTES):
+            inserting.tick()
+        await answered(wire, ALICE, "queue")
+        assert instance.asked.count(VERIFY) == asked, "what holds is not asked about"
+
+
+async def until(so: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not so():  # noqa: ASYNC110 - nobody tells when it is so
+            await asyncio.sleep(0.01)

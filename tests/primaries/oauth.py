@@ -51,6 +51,7 @@ class Instance:
         app = web.Application()
         app.add_routes(
             [
+                web.get("/api/v2/instance", self._about),
                 web.post("/api/v1/apps", self._register),
                 web.post("/oauth/token", self._token),
                 web.post("/oauth/revoke", self._revoke),
@@ -150,6 +151,9 @@ class Instance:
         if self.tokens.pop(token, None) is not None:
             self.revoked.append(token)
         return web.json_response({})
+
+    async def _about(self, _request: web.Request) -> web.Response:
+        return web.json_response({"domain": "127.0.0.1", "version": "4.2.0"})
 
     async def _verify(self, request: web.Request) -> web.Response:
         name = self._who_asks(request)
