@@ -47,6 +47,7 @@ class Ledger:
         self._seen_by: defaultdict[Pair, set[str]] = defaultdict(set)
         self._bounced: dict[Pair, float] = {}  # -> when a copy last came back
         self._answers: defaultdict[int, list[tuple[float, Devices]]] = defaultdict(list)
+        self._left: defaultdict[tuple[int, str | None], float] = defaultdict(float)
         self._began: dict[tuple[str, int], float] = {}
         self._returned: dict[Pair, float] = {}
         self._highest: dict[tuple[int, int], int] = {}  # (person, author) -> newest written
@@ -135,6 +136,9 @@ class Ledger:
             return
         for resource, (since_s, priority) in devices.items():
             there = priority >= 0 and int(since_s) + 1 <= written_s
+            left_s = max(self._left[message.person, name] for name in (resource, None))
+            if left_s >= answered_s:  # the relay has heard so: it may be what sent it back
+                continue
             if there and resource in self._seen_by[pair]:
                 self.problem(f"{message} is sent again though {resource} had it and is there")
 
@@ -193,6 +197,10 @@ class Ledger:
     def answered(self, person: int, devices: Devices) -> None:
         """A server answers a probe; with nobody where the relay may not see him."""
         self._answers[person].append((self._agenda.now_s, devices))
+
+    def left(self, person: int, resource: str | None) -> None:
+        """The relay hears that a device, or each of them, is not there any more."""
+        self._left[person, resource] = self._agenda.now_s
 
     def refusal_learned(self, person: int, author: int) -> None:
         """The relay takes it that a person blocks an author (S6.6)."""

@@ -372,6 +372,7 @@ class Relay:
                 if self.delivery.knows(person):
                     self.delivery.available(person, resource, priority, stamp, now)
             case Unavailable(person, resource):
+                self._ledger.left(person, resource)
                 if self.delivery.knows(person):
                     self.delivery.unavailable(person, resource, now)
             case Sign(person):
