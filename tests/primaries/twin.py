@@ -138,7 +138,7 @@ class Twin:
 
     async def delete(self, account: Account, remote_id: str) -> Result:
         result = await self._write(account, Call(Op.DELETE, account.token, remote_id=remote_id))
-        done = result.outcome is Outcome.INSERTED or result.reason in ("http_404", "no_id")
+        done = result.outcome is Outcome.INSERTED or result.reason == "http_404"
         return Result(Outcome.INSERTED, remote_id) if done else result
 
     async def upload(self, account: Account, file: File) -> Result:

@@ -107,15 +107,18 @@ class Mastodon:
         return answer if isinstance(answer, Result) else done(answer)
 
     async def delete(self, account: Account, remote_id: str) -> Result:
-        """`DELETE /api/v1/statuses/{id}`; that it is not there is what was wanted."""
+        """`DELETE /api/v1/statuses/{id}`; that it is not there is what was wanted.
+
+        A server gives what it has deleted. Whatever else it says proves nothing, and it is done
+        once more (some older ones give an empty object; then it is not there any more).
+        """
         answer = await self._servers.ask(account, "DELETE", status_path(remote_id))
         if isinstance(answer, Result):
             if answer.reason in ("http_404", "http_410") and answer.outcome is Outcome.REJECTED:
                 return Result(Outcome.INSERTED, remote_id)
             return answer
-        if answer.body.strip() and not isinstance(answer.json(), dict):
-            return no_json()
-        return Result(Outcome.INSERTED, remote_id)
+        result = done(answer)
+        return Result(Outcome.INSERTED, remote_id) if result.outcome is Outcome.INSERTED else result
 
     async def upload(self, account: Account, file: File) -> Result:
         """`POST /api/v2/media`.
