@@ -1,6 +1,6 @@
 """kill -9 of the relay and of the primary, alone and together, while posts are being inserted.
 
-The relay and the demo primary are processes of their own. Eight people have linked their accounts
+The relay and the demo primary are processes of their own. Twenty-four people have linked accounts
 there and post; at a moment that a kill's number decides, the relay, the primary or both are killed,
 and started again on their data. The authors send again what has no receipt, and go on; the primary
 is probed, as an operator does who does not want to wait. At last all that is open comes to an end,
@@ -36,8 +36,8 @@ from xmpprelay.core.insertion import OPEN, State
 from xmpprelay.quickstart.primaries import DemoPrimary
 from xmpprelay.quickstart.private_server import free_port
 
-AUTHORS: Final = 8
-POSTS_PER_S: Final = 20
+AUTHORS: Final = 24
+POSTS_PER_S: Final = 60
 """Twenty kills come to some 60 posts each: the demo says that it is Mastodon, so 90 of one account
 are inserted at once, and more would wait for minutes (`Rate.share`).
 """
