@@ -19,6 +19,7 @@ import asyncio
 import json
 import os
 import socket
+import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -35,6 +36,8 @@ _CHUNK_ROWS: Final = 200
 _CHUNK_BYTES: Final = 64 << 10  # about a millisecond to read
 _MAX_CONNECTIONS: Final = 16  # a person and some scripts; more is a mistake
 _MAX_UNREAD_BYTES: Final = 64 << 10  # progress that nobody reads is left out
+_BUSY_WAIT_S: Final = 0.5  # for the request of somebody who is told to try again
+_DIAL_AGAIN_S: Final = 0.1
 _WAIT_S: Final = 30.0  # for the other side's next line, where it has nothing else to do
 
 _log = get_logger("control")
@@ -151,7 +154,11 @@ class ControlServer:
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> tuple[str, Request]:
         if len(self._connections) > _MAX_CONNECTIONS:
-            raise ControlError("The relay is busy with other commands: try again in a moment.")
+            # What is closed with something unread loses the answer.
+            with suppress(TimeoutError, ControlError):
+                async with asyncio.timeout(_BUSY_WAIT_S):
+                    await _next_line(reader)
+            raise _busy()
         line = await _next_line(reader)
         match line:
             case {"command": str(command), "arguments": dict(arguments)}:
@@ -211,15 +218,44 @@ async def _connect(path: Path) -> tuple[asyncio.StreamReader, asyncio.StreamWrit
     nobody = ControlUnavailable(f"No relay is running on {path}: start it with `xmpprelay run`.")
     if len(os.fsencode(path)) > _MAX_PATH_BYTES:
         raise nobody  # none can listen on such a name
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock.setblocking(False)
     try:
-        return await asyncio.open_unix_connection(str(path), limit=_MAX_LINE_BYTES)
+        await _dial(sock, path)
+        return await asyncio.open_unix_connection(sock=sock, limit=_MAX_LINE_BYTES)
     except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError):
+        sock.close()
         raise nobody from None
     except OSError as error:
+        sock.close()
         raise ControlError(
             f"The relay's socket {path} cannot be used ({os.strerror(error.errno or 0)}): run this "
             "as the relay's user."
         ) from None
+    except BaseException:
+        sock.close()
+        raise
+
+
+async def _dial(sock: socket.socket, path: Path) -> None:
+    """Connect; a relay whose queue of connections is full is tried again for some time.
+
+    asyncio takes that (EAGAIN, unix(7)) for a connection that is under way, which it is not.
+    """
+    ends_at = time.monotonic() + _WAIT_S
+    while True:
+        try:
+            sock.connect(str(path))
+        except BlockingIOError:
+            if time.monotonic() > ends_at:
+                raise _busy() from None
+            await asyncio.sleep(_DIAL_AGAIN_S)
+        else:
+            return
+
+
+def _busy() -> ControlError:
+    return ControlError("The relay is busy with other commands: try again in a moment.")
 
 
 def _remove_stale(path: Path) -> None:

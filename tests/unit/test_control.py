@@ -309,6 +309,28 @@ async def test_more_connections_than_anybody_needs_are_refused(path: Path) -> No
             await writer.wait_closed()
 
 
+async def test_a_relay_that_takes_no_connections_for_a_while_is_waited_for(path: Path) -> None:
+    async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if await reader.readline():
+            writer.write(b'{"result": "done"}\n')
+        writer.close()
+
+    with contextlib.ExitStack() as ending:
+        listener = ending.enter_context(socket.socket(socket.AF_UNIX))
+        listener.bind(str(path))
+        listener.listen(1)
+        with pytest.raises(BlockingIOError):
+            while True:
+                program = ending.enter_context(socket.socket(socket.AF_UNIX))
+                program.setblocking(False)
+                program.connect(str(path))
+        waits = asyncio.ensure_future(call(path, "echo"))
+        await asyncio.sleep(0.3)
+        assert not waits.done()
+        async with await asyncio.start_unix_server(speak, sock=listener):
+            assert await waits == "done"
+
+
 @pytest.mark.parametrize(
     "answer", [b"hello\n", b"[]\n", b'{"progress": "x", "of": 2}\n', b'{"ready": false}\n', b""]
 )
