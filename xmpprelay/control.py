@@ -21,7 +21,7 @@ import os
 import socket
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -218,23 +218,20 @@ async def _connect(path: Path) -> tuple[asyncio.StreamReader, asyncio.StreamWrit
     nobody = ControlUnavailable(f"No relay is running on {path}: start it with `xmpprelay run`.")
     if len(os.fsencode(path)) > _MAX_PATH_BYTES:
         raise nobody  # none can listen on such a name
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    sock.setblocking(False)
     try:
-        await _dial(sock, path)
-        return await asyncio.open_unix_connection(sock=sock, limit=_MAX_LINE_BYTES)
+        with ExitStack() as failing:
+            sock = failing.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+            await _dial(sock, path)
+            made = await asyncio.open_unix_connection(sock=sock, limit=_MAX_LINE_BYTES)
+            failing.pop_all()
+            return made
     except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError):
-        sock.close()
         raise nobody from None
     except OSError as error:
-        sock.close()
         raise ControlError(
             f"The relay's socket {path} cannot be used ({os.strerror(error.errno or 0)}): run this "
             "as the relay's user."
         ) from None
-    except BaseException:
-        sock.close()
-        raise
 
 
 async def _dial(sock: socket.socket, path: Path) -> None:
@@ -242,6 +239,7 @@ async def _dial(sock: socket.socket, path: Path) -> None:
 
     asyncio takes that (EAGAIN, unix(7)) for a connection that is under way, which it is not.
     """
+    sock.setblocking(False)
     ends_at = time.monotonic() + _WAIT_S
     while True:
         try:

@@ -145,6 +145,7 @@ class Inserting:
         self._running: list[asyncio.Task[None]] = []
         self._saying: set[asyncio.Task[None]] = set()
         self._minutes = 0
+        self.failures = 0  # of what was done in the background, by something unforeseen
         if self.places:
             relay.account_of = self._account_of
             relay.most = self._most
@@ -205,12 +206,19 @@ class Inserting:
         self._saying.add(task)
         task.add_done_callback(self._saying.discard)
 
-    @staticmethod
-    async def _guarded(work: Coroutine[Any, Any, None]) -> None:
+    async def idle(self) -> None:
+        """Return when nothing is done in the background."""
+        while self._saying:
+            await asyncio.wait(self._saying)
+
+    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
         try:
             await work
         except XmppRelayError as error:  # the next start makes up for it
             log.warning("primary.not_done", error=error.sentence)
+        except Exception:  # the top of the task: nobody waits for it, and a stop must not fail
+            self.failures += 1
+            log.exception("primary.task_failed")
 
     # What is told by itself
 

@@ -1,7 +1,8 @@
 """Linking over XMPP: the code reaches the relay by chat, and nobody else."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,9 @@ from tests.integration.wire import HOME, Wire, wired
 from tests.integration.world import Clock
 from tests.primaries.oauth import Instance
 from xmpprelay.config import Primary, host_of
-from xmpprelay.inserting import BARRED_AGAIN_MINUTES
+from xmpprelay.core.primary import Account
+from xmpprelay.inserting import BARRED_AGAIN_MINUTES, Inserting
+from xmpprelay.linking import Linking
 from xmpprelay.primary.mastodon.servers import VERIFY
 
 ALICE, BOB = "alice@example.test", "bob@example.test"
@@ -176,43 +179,57 @@ async def test_what_has_waited_too_long_for_an_instance_taken_out_is_parked_and_
         ]
 
 
-async def test_a_login_that_was_refused_is_tried_each_hour_and_may_hold_again(
-    linked: Path, instance: Instance
-) -> None:
-    primary = Primary(driver="mastodon", instances=(instance.site,))
-    async with wired(linked, primary=primary) as wire:
+@asynccontextmanager
+async def refused(folder: Path, site: str) -> AsyncIterator[tuple[Inserting, Linking, Account]]:
+    """The relay runs, the instance is up, and alice's login has just been refused."""
+    primary = Primary(driver="mastodon", instances=(site,))
+    async with wired(folder, primary=primary) as wire:
         inserting, linking = wire.service.inserting, wire.service.inserting.linking
         alice = wire.service.graph.by_jid(ALICE)
         assert linking is not None
         assert alice is not None
-        inserting.start()
-        await until(lambda: not inserting.places[instance.site].site.health.away)
+        await inserting.standby.probe_now(site)
         account = linking.account(alice.id)
         assert account is not None
         await linking.refused(account)
-        tokens = dict(instance.tokens)
-
-        async def hour() -> None:
-            asked = instance.asked.count(VERIFY)
-            for _ in range(BARRED_AGAIN_MINUTES):
-                inserting.tick()
-            await until(lambda: instance.asked.count(VERIFY) > asked)
-            await answered(wire, ALICE, "queue")
-
-        instance.tokens.clear()
-        await hour()
         assert linking.account(alice.id) is None
-        instance.tokens.update(tokens)
-        await hour()
-        await until(lambda: linking.account(alice.id) == account)
+        await wire.quiet()
+        yield inserting, linking, account
+
+
+async def hour(inserting: Inserting) -> None:
+    """An hour passes, and what is to be done then is done."""
+    for _ in range(BARRED_AGAIN_MINUTES):
+        inserting.tick()
+    await inserting.idle()
+
+
+async def test_a_login_that_was_refused_is_tried_each_hour_and_may_hold_again(
+    linked: Path, instance: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("xmpprelay.inserting.TRIES_EVERY_S", 0.0)
+    async with refused(linked, instance.site) as (inserting, linking, account):
+        tokens = dict(instance.tokens)
+        instance.tokens.clear()
         asked = instance.asked.count(VERIFY)
-        for _ in range(BARRED_AGAIN_MINUTES):
-            inserting.tick()
-        await answered(wire, ALICE, "queue")
+        await hour(inserting)
+        assert instance.asked.count(VERIFY) == asked + 1
+        assert linking.account(account.id) is None
+        instance.tokens.update(tokens)
+        await hour(inserting)
+        assert linking.account(account.id) == account
+        asked = instance.asked.count(VERIFY)
+        await hour(inserting)
         assert instance.asked.count(VERIFY) == asked, "what holds is not asked about"
 
 
-async def until(so: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
-        while not so():  # noqa: ASYNC110 - nobody tells when it is so
-            await asyncio.sleep(0.01)
+async def test_a_fault_in_the_background_is_counted_and_does_not_end_the_stop(
+    linked: Path, instance: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fails(*_: object) -> None:
+        raise RuntimeError("a bug")
+
+    async with refused(linked, instance.site) as (inserting, _linking, _account):
+        monkeypatch.setattr(inserting.places[instance.site].driver, "probe", fails)
+        await hour(inserting)
+        assert inserting.failures == 1

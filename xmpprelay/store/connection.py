@@ -9,6 +9,7 @@ waits behind another, goes by aiosqlite (`engine.py`).
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TypeVar
 
@@ -34,13 +35,12 @@ class WritingConnection:
     @classmethod
     async def open(cls, path: Path) -> "WritingConnection":
         """Open the file, which must exist, in WAL mode. Raises DBAPIError."""
-        thread = ThreadPoolExecutor(1, thread_name_prefix="store")
         engine = writing_engine(path)
-        try:
+        with ExitStack() as failing:
+            thread = ThreadPoolExecutor(1, thread_name_prefix="store")
+            failing.callback(thread.shutdown, wait=False)
             conn = await asyncio.get_running_loop().run_in_executor(thread, engine.connect)
-        except BaseException:
-            thread.shutdown(wait=False)
-            raise
+            failing.pop_all()
         return cls(thread, engine, conn)
 
     async def run(self, fn: Callable[[Connection], T]) -> T:
