@@ -6,7 +6,9 @@ first few stanzas of a burst are dealt with as they are read; its others wait he
 has been read as far as it goes. A source is somebody who is known here; strangers are one together
 with all strangers of their domain, whose names cost nothing.
 
-Each sender's stanzas keep their order. Nothing is dropped: when this is full, nothing more is read.
+Each sender's stanzas keep their order, but for answers to our own questions, which never come here:
+a bounce may be overtaken by the confirmation of its window, as one from a phone is that was out of
+reach. Nothing is dropped: when this is full, nothing more is read.
 """
 
 from collections import Counter, deque
