@@ -13,7 +13,7 @@ from xmpprelay.core.blocks import OPERATOR, Blocks
 from xmpprelay.core.model import CHANGES, OWN_LANE, Follow, Kind, Mode, Person, Post
 from xmpprelay.core.wishes import NO_WISHES, Whose, Wishes
 
-_MODES = (Mode.AUTHOR, Mode.HOME)
+_MODES = (Mode.AUTHOR, Mode.HOME, Mode.PUBSUB, Mode.PUBSUB_BODY)
 _MODE_BITS = 2  # a follow is one int, `since << 2 | mode`: a million follows are dict entries only
 
 

@@ -31,6 +31,16 @@ class Mode(StrEnum):
 
     AUTHOR = "author"  # from alice@relay: he added her to his contact list
     HOME = "home"  # from home@relay as "alice: text  #k3f": he typed `follow alice`
+    PUBSUB = "pubsub"  # as events of her node, to which he has subscribed (XEP-0060)
+    PUBSUB_BODY = "pubsub-body"  # the same, with a body that any client shows (include_body)
+
+    @property
+    def is_pubsub(self) -> bool:
+        """Whether posts come as events of the author's node."""
+        return self in _PUBSUB
+
+
+_PUBSUB: Final = frozenset({Mode.PUBSUB, Mode.PUBSUB_BODY})
 
 
 class Grant(StrEnum):
@@ -98,6 +108,7 @@ class Post:
     root: int | None = None  # of a reply: the number of the post with which its thread began
     attachments: tuple[str, ...] = ()  # addresses in the text of what comes with it
     atom_id: str | None = None  # of a post taken over from another relay: its id there
+    item: str | None = None  # the id that its author gave it as an item of his node; else our own
 
     @property
     def addressed(self) -> tuple[int, ...]:

@@ -42,6 +42,7 @@ POST: Final = (
     post.c.root,
     post.c.attachments,
     post.c.atom_id,
+    post.c.item,
 )
 """Columns of a `Post`."""
 FOLLOW: Final = (follow.c.follower, follow.c.author, follow.c.mode, follow.c.since)
@@ -79,6 +80,7 @@ def post_of(row: AnyRow, originals: Mapping[int, Post]) -> Post:
         root=row[18],
         attachments=_texts(row[19]),
         atom_id=row[20],
+        item=row[21],
     )
 
 
@@ -121,6 +123,7 @@ def post_values(new: Post) -> dict[str, Any]:
         "root": new.root,
         "attachments": json.dumps(new.attachments, separators=(",", ":")),
         "atom_id": new.atom_id,
+        "item": new.item,
     }
 
 

@@ -18,6 +18,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     PrimaryKeyConstraint,
     Table,
@@ -135,6 +136,15 @@ post = Table(
     Column("root", Id),  # of a reply: the number of the post with which its thread began
     Column("attachments", Text, nullable=False, server_default="[]"),  # JSON: addresses
     Column("atom_id", Text),  # of a post taken over from another relay: its id there
+    Column("item", Text),  # the id that its author gave it as an item of his node (XEP-0060)
+)
+Index(
+    "ix_post_author_item",
+    post.c.author,
+    post.c.item,
+    unique=True,
+    sqlite_where=post.c.item.is_not(None),
+    postgresql_where=post.c.item.is_not(None),
 )
 Index("ix_post_atom_id", post.c.atom_id, unique=True)
 Index("ix_post_author_number", post.c.author, post.c.number)
@@ -315,6 +325,43 @@ liking = Table(
     Column("person", Id, ForeignKey("person.id"), nullable=False),
     Column("created", Moment, nullable=False),
     PrimaryKeyConstraint("number", "person"),
+    sqlite_with_rowid=False,
+)
+
+# --- who people are (XEP-0054, XEP-0084) ---------------------------------------------------------
+
+profile = Table(
+    "profile",
+    metadata,
+    Column("person", Id, ForeignKey("person.id"), primary_key=True),
+    Column("name", Text, nullable=False, server_default=""),
+    Column("about", Text, nullable=False, server_default=""),
+    Column("url", Text, nullable=False, server_default=""),
+    Column("own", Boolean, nullable=False, server_default=false()),  # typed by himself, not taken
+    # over from what his own address shows
+)
+
+picture = Table(
+    "picture",
+    metadata,
+    Column("person", Id, ForeignKey("person.id"), primary_key=True),
+    Column("sha1", Text, nullable=False),  # of `data`, in hexadecimal: its id as an item
+    Column("type", Text, nullable=False),  # media type
+    Column("width", Integer, nullable=False),  # pixels
+    Column("height", Integer, nullable=False),
+    Column("data", LargeBinary, nullable=False),  # encoded by the relay itself
+)
+
+# --- entries of an author's own node, at his own address -----------------------------------------
+
+sourced = Table(
+    "sourced",
+    metadata,
+    Column("person", Id, ForeignKey("person.id"), nullable=False),
+    Column("item", Text, nullable=False),  # its id there
+    Column("number", Id),  # the post that it became; NULL: it is known, and became none
+    PrimaryKeyConstraint("person", "item"),
+    Index("ix_sourced_number", "number"),
     sqlite_with_rowid=False,
 )
 
