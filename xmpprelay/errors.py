@@ -3,6 +3,7 @@
     XmppRelayError                a sentence that says what to do
     ├── RelayError                told to a person over XMPP: an RFC 6120 condition and type as well
     │   ├── BadRequest            nothing to post, or not to be read
+    │   ├── BadEntry              an item that is no Atom entry with a text
     │   ├── BadCommand            a line that looks like a command and is none; carries the usage
     │   ├── NotThere              a command of a later version
     │   ├── NotRegistered         posting needs a handle
@@ -55,6 +56,12 @@ class BadRequest(RelayError):
 
     condition = "bad-request"
     type = "modify"
+
+
+class BadEntry(BadRequest):
+    """What was to be published is no Atom entry with a text in it (XEP-0060 §7.1.3.6)."""
+
+    specific = "{http://jabber.org/protocol/pubsub#errors}invalid-payload"
 
 
 class BadCommand(RelayError):

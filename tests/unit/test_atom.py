@@ -15,10 +15,13 @@ from xmpprelay.core.atom import (
     item_uri,
     jid_uri,
     name_in,
+    parse_item_uri,
+    read_entry,
     rfc3339,
     title_of,
 )
 from xmpprelay.core.text import clean
+from xmpprelay.errors import BadEntry
 
 NAMES = {"a": "http://www.w3.org/2005/Atom", "thr": "http://purl.org/syndication/thread/1.0"}
 LANGUAGE = "{http://www.w3.org/XML/1998/namespace}lang"
@@ -144,3 +147,124 @@ def test_the_id_of_a_post_names_its_relay_and_its_number() -> None:
         "",
     ):
         assert name_in(other) is None
+
+
+# --- Reading --------------------------------------------------------------------------------------
+
+
+def entry(inside: str, **attributes: str) -> ElementTree.Element:
+    """An entry that somebody has published."""
+    written = "".join(f" {name.replace('_', ':')}='{value}'" for name, value in attributes.items())
+    return ElementTree.fromstring(
+        f"<entry xmlns='{NAMES['a']}' xmlns:thr='{NAMES['thr']}'{written}>{inside}</entry>"
+    )
+
+
+XHTML = "<div xmlns='http://www.w3.org/1999/xhtml'>{}</div>"
+
+
+@pytest.mark.parametrize(
+    ("inside", "text"),
+    [
+        ("<title>Tea</title>", "Tea"),
+        ("<title>Tea</title><content>More tea</content>", "More tea"),
+        ("<title>Tea</title><content type='text'> </content>", "Tea"),
+        ("<title>Tea</title><content type='image/png'>iVBOR</content>", "Tea"),
+        ("<title>Tea</title><content src='https://a.test/x' type='text'>x</content>", "Tea"),
+        ("<title>Tea</title><summary>Short</summary>", "Tea"),
+        (f"<content type='xhtml'>{XHTML.format('<p>Rich</p>')}</content>", "Rich"),
+        (
+            f"<content type='xhtml'>{XHTML.format('<p>Rich</p>')}</content>"
+            "<content type='text'>Plain</content>",
+            "Plain",
+        ),
+        ("<title type='html'>A &lt;b>bold&lt;/b> &amp;amp; more</title>", "A bold & more"),
+        (f"<title type='xhtml'>{XHTML.format('hi <b>you</b>, all')}</title>", "hi you, all"),
+        ("<title>a\u202eb\u0007c</title>".replace("\u0007", ""), "abc"),
+    ],
+    ids=range(11),
+)
+def test_the_text_is_the_content_else_the_title(inside: str, text: str) -> None:
+    assert read_entry(entry(inside)).text == text
+
+
+@pytest.mark.parametrize(
+    ("xhtml", "text"),
+    [
+        ("<p>one</p>\n   <p>two\n   words</p>", "one\n\ntwo words"),
+        ("one<br/>two", "one\ntwo"),
+        ("<ul><li>a</li><li>b</li></ul>", "a\n\nb"),
+        ("see <a href='https://a.test/x'>this</a>!", "see this (https://a.test/x)!"),
+        ("see <a href='https://a.test/x'>https://a.test/x</a>", "see https://a.test/x"),
+        ("see <a href='javascript:alert(1)'>this</a>", "see this"),
+        ("<img src='https://a.test/i.png' alt='a cat'/>", "a cat https://a.test/i.png"),
+        ("<script>alert(1)</script>quiet", "quiet"),
+        ("<pre>a\n  b</pre>", "a\n b"),
+    ],
+    ids=range(9),
+)
+def test_xhtml_becomes_what_a_browser_would_show_with_its_links(xhtml: str, text: str) -> None:
+    found = read_entry(entry(f"<content type='xhtml'>{XHTML.format(xhtml)}</content>"))
+    assert found.text == text
+
+
+def test_tags_and_what_is_enclosed_are_in_the_text_once() -> None:
+    inside = (
+        "<title>Tea #Hot</title><category term='hot'/><category term='green tea'/>"
+        "<category term='12'/><category term='x y!'/>"
+        "<link rel='enclosure' href='https://a.test/tea.png'/>"
+        "<link rel='enclosure' href='http://a.test/plain.png'/>"
+        "<link rel='enclosure' href='https://a.test/two words'/>"
+    )
+    found = read_entry(entry(inside))
+    assert found.text == "Tea #Hot #green_tea #x_y\nhttps://a.test/tea.png"
+    assert found.enclosures == ("https://a.test/tea.png",)
+    told = entry_element(
+        Entry("urn:x", found.text, "alice", "alice@a.test", NOON, enclosures=found.enclosures)
+    )
+    assert read_entry(told).text == found.text
+
+
+def test_language_thread_id_and_times_are_read() -> None:
+    found = read_entry(
+        entry(
+            "<id>tag:a.test,2024:1</id><title>Tea</title>"
+            "<published>2024-05-17T14:00:00+02:00</published><updated>soon</updated>"
+            "<thr:in-reply-to ref='tag:a.test,2024:0'/>"
+            "<thr:in-reply-to ref='tag:a.test,2024:0' href='xmpp:b@a.test?;node=n;item=i'/>",
+            xml_lang="de",
+        ),
+        language="en",
+    )
+    assert found.language == "de"
+    assert found.in_reply_to == ("xmpp:b@a.test?;node=n;item=i", "tag:a.test,2024:0")
+    assert found.id == "tag:a.test,2024:1"
+    assert found.published == datetime(2024, 5, 17, 12, tzinfo=UTC)
+    assert found.updated is None
+    assert read_entry(entry("<title>Tea</title>"), language="en").language == "en"
+    assert read_entry(entry("<title>Tea</title>"), language="!").language is None
+
+
+@pytest.mark.parametrize(
+    "element",
+    [
+        entry(""),
+        entry("<title> \u200b </title>"),
+        entry("<title/><content type='xhtml'/>"),
+        ElementTree.fromstring(f"<feed xmlns='{NAMES['a']}'><title>Tea</title></feed>"),
+        ElementTree.fromstring("<entry><title>Tea</title></entry>"),
+    ],
+    ids=["nothing", "blank", "empty", "feed", "no namespace"],
+)
+def test_what_has_no_text_is_no_post(element: ElementTree.Element) -> None:
+    with pytest.raises(BadEntry) as refused:
+        read_entry(element)
+    assert refused.value.condition == "bad-request"
+    assert refused.value.specific == "{http://jabber.org/protocol/pubsub#errors}invalid-payload"
+
+
+def test_the_uri_of_an_item_is_read_as_it_is_written() -> None:
+    uri = item_uri("alice@relay.test", "urn:xmpp:microblog:0", "a;b%/é")
+    assert parse_item_uri(uri) == ("alice@relay.test", "urn:xmpp:microblog:0", "a;b%/é")
+    for other in ("xmpp:alice@relay.test", "https://a.test/?;node=a;item=b", "xmpp:a?;node=b", ""):
+        assert parse_item_uri(other) is None

@@ -18,6 +18,7 @@ import trustme
 from hypothesis import given
 from hypothesis import strategies as st
 
+from xmpprelay.core.html import html_to_text
 from xmpprelay.core.primary import File, Outcome, Scope
 from xmpprelay.errors import ConfigError
 from xmpprelay.primary.answers import (
@@ -30,7 +31,6 @@ from xmpprelay.primary.answers import (
     retry_after_s,
     skew_s,
 )
-from xmpprelay.primary.html import html_to_text
 from xmpprelay.primary.http import MAX_ANSWER_BYTES, Http
 
 NOW = datetime(2026, 11, 22, 20, 0, 0, tzinfo=UTC)

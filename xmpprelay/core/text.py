@@ -232,6 +232,20 @@ def language_tag(text: str) -> str | None:
     return text if _LANGUAGE_TAG.fullmatch(text.lower()) else None
 
 
+# --- Tags ----------------------------------------------------------------------------------------
+
+_TAG: Final = re.compile(r"(?<![\w&#/])#(\w{1,50})(?!\w)")
+
+
+def tags_in(text: str) -> list[str]:
+    """The hashtags of a text, without the `#`, in order, each once; digits alone are none."""
+    found: dict[str, str] = {}
+    for tag in _TAG.findall(text):
+        if not tag.isdigit():
+            found.setdefault(tag.casefold(), tag)
+    return list(found.values())
+
+
 # --- Time zones (S10.3) --------------------------------------------------------------------------
 
 _OFFSET: Final = re.compile(r"([+-])([01][0-9]):([0-5][0-9])")

@@ -11,9 +11,9 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
+from xmpprelay.core.html import html_to_text
 from xmpprelay.core.primary import Outcome, Result, Scope
 from xmpprelay.core.text import clean_line
-from xmpprelay.primary.html import html_to_text
 
 MIN_WAIT_S: Final = 1.0
 MAX_WAIT_S: Final = 6 * 3600.0

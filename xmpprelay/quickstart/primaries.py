@@ -26,8 +26,8 @@ from typing import Any, Final
 
 import aiohttp
 
+from xmpprelay.core.html import html_to_text
 from xmpprelay.errors import XmppRelayError
-from xmpprelay.primary.html import html_to_text
 from xmpprelay.quickstart.demo_primary.app import HOST
 from xmpprelay.quickstart.demo_primary.store import DemoStore
 from xmpprelay.quickstart.private_server import POLL_S, claim_port, end_bound, spawn_bound

@@ -14,8 +14,8 @@ from datetime import datetime
 from enum import Enum, auto
 from typing import Any, Final
 
+from xmpprelay.core.html import html_to_text
 from xmpprelay.core.primary import Status
-from xmpprelay.primary.html import html_to_text
 from xmpprelay.primary.mastodon.meaning import time_of
 from xmpprelay.primary.mastodon.profiles import Profile
 
