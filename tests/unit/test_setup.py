@@ -42,9 +42,10 @@ cat "$M/policy-rc.d" >"$M/policy-seen" 2>/dev/null
 [ -e "$M/has/trouble" ] && { echo "E: no room on the disk"; exit 100; }
 [ -e "$M/has/impatience" ] && kill -TERM "$PPID"
 touch "$M/has/ensurepip"
-for name in ejabberd dnsmasq-base lua-unbound sendxmpp tmux profanity postgresql; do
+for name in ejabberd dnsmasq-base lua-unbound sendxmpp tmux profanity postgresql dbus-daemon; do
     touch "$M/has/$name"
 done
+case $* in *libervia-cli*) touch "$M/has/libervia-cli" ;; esac
 ln -sf /bin/true "$M/bin/prosody"
 cat "$M/brings" >>"$M/units" 2>/dev/null
 true
@@ -71,9 +72,12 @@ ID = '[ -e "$M/has/root" ] || [ -n "${HAS_ROOT-}" ] && echo 0 || echo 1000'
 # dpkg-query -W -f=FORMAT PACKAGE
 DPKG_QUERY = '[ ! -e "$M/has/$3" ] || echo installed'
 
+# apt-cache show PACKAGE
+APT_CACHE = '[ -e "$M/has/lists" ] || exit 100'
+
 OF_THE_TESTS = (
     *("prosody", "ejabberd", "dnsmasq-base", "lua-unbound"),
-    *("sendxmpp", "tmux", "profanity", "postgresql"),
+    *("sendxmpp", "tmux", "profanity", "postgresql", "dbus-daemon"),
 )
 
 
@@ -94,6 +98,7 @@ class Machine:
         for name, text in (
             ("python3", PYTHON),
             ("apt-get", APT_GET),
+            ("apt-cache", APT_CACHE),
             ("dpkg-query", DPKG_QUERY),
             ("id", ID),
         ):
@@ -189,9 +194,22 @@ def test_root_gets_everything_missing_in_one_installation(machine: Machine) -> N
     assert update.endswith("update [noninteractive]")
     assert install.endswith(
         " install -y --no-install-recommends python3-venv"
-        " prosody ejabberd dnsmasq-base lua-unbound sendxmpp tmux profanity postgresql"
+        " prosody ejabberd dnsmasq-base lua-unbound sendxmpp tmux profanity postgresql dbus-daemon"
         " [noninteractive]"
     )
+
+
+def test_a_package_that_not_every_debian_has_is_installed_where_it_is_to_be_had(
+    machine: Machine,
+) -> None:
+    machine.has("root", "ensurepip", "lists", *OF_THE_TESTS)
+    assert machine.set_up("check").returncode == machine.set_up("run").returncode == 0
+    assert machine.calls("apt-get") == []
+    assert machine.set_up("test").returncode == 0
+    _update, install = machine.calls("apt-get")
+    assert install.endswith(" install -y --no-install-recommends libervia-cli [noninteractive]")
+    again = machine.set_up("test")
+    assert (again.returncode, again.stdout, machine.calls()) == (0, "", [])
 
 
 def test_running_needs_no_packages_of_the_tests_and_checking_none_at_all(machine: Machine) -> None:
