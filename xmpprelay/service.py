@@ -58,6 +58,7 @@ from xmpprelay.xmpp.clocks import Clocks
 from xmpprelay.xmpp.component import Component
 from xmpprelay.xmpp.disco import Discovery, Questions
 from xmpprelay.xmpp.intake import Intake
+from xmpprelay.xmpp.interests import Interests
 from xmpprelay.xmpp.messages import Messages
 from xmpprelay.xmpp.outbox import Outbox
 from xmpprelay.xmpp.peers import Peers
@@ -119,6 +120,7 @@ class Service:
             xmpp.domain, xmpp.secret.reveal(), xmpp.host, xmpp.port, xmpp.local_domains[0]
         )
         self.voice = Voice(self.component, self.addresses, self.graph, monotonic)
+        self.interests = Interests(self.component, self.addresses.home, self.graph)
         self.journal = Journal(db, self.graph, self.delivery, self._wake, now)
         self.outbox = Outbox(
             self.delivery,
@@ -325,6 +327,7 @@ class Service:
             self.voice,
             self.outbox.barrier,
             self.keeping_out,
+            self.interests,
             **every_day,
         )
         questions = Questions(self.component, self.addresses, self.voice.hears)
@@ -348,8 +351,12 @@ class Service:
         self.component.take_presence = self.presences.take
         self.component.take_iq = questions.take
         self.component.came_up = self.outbox.stream_up
-        self.component.went_down = self.outbox.stream_lost
+        self.component.went_down = self._went_down
         self.component.has_room = self._wake
+
+    def _went_down(self) -> None:
+        self.outbox.stream_lost()
+        self.interests.lost()
 
     def _wake(self) -> None:
         self.outbox.wake()

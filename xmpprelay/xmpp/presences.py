@@ -8,7 +8,8 @@ committed first and then confirmed.
 - subscribed, unsubscribed to home@relay: whether we may see the sender's presence (S5.5). Who has
   refused, and then allows it or puts home on his list, is asked again.
 - probe: an answer, and a sign that the prober is there (S11.1).
-- available, unavailable: remembered for people who follow somebody, and for nobody else.
+- available, unavailable: remembered for people who follow somebody, and for nobody else; and what
+  their devices want events of (`interests.py`).
 - error: no answer; from our own server, that it cannot reach a follower's domain (docs/flow.md).
 
 Any of them but an error shows that the sender's domain is there again, if it was not.
@@ -28,6 +29,7 @@ from xmpprelay.log import get_logger
 from xmpprelay.people import Outcome, People, asked
 from xmpprelay.xmpp.addresses import Addresses, Author, Home
 from xmpprelay.xmpp.barrier import Barrier
+from xmpprelay.xmpp.interests import Interests
 from xmpprelay.xmpp.stanzas import (
     UNREACHABLE,
     error_condition,
@@ -55,6 +57,7 @@ class Presences:
         voice: Voice,
         barrier: Barrier,
         keeping_out: KeepingOut,
+        interests: Interests,
         *,
         queue: Callable[[str, Callable[[], Coroutine[Any, Any, None]]], bool],
         wake: Callable[[], None],
@@ -67,6 +70,7 @@ class Presences:
         self._voice = voice
         self._barrier = barrier
         self._keeping_out = keeping_out
+        self._interests = interests
         self._queue = queue
         self._wake = wake
         self._now = now
@@ -137,6 +141,7 @@ class Presences:
             self._keeping_out.is_there(sender)
             priority, stamp = _priority(stanza), stamp_of(stanza)
             self._delivery.available(person, resource, priority, stamp, self._now())
+            self._interests.present(person, resource, stanza)
             self._barrier.seen(person, mark, stamped=stamp is not None)
             self._wake()
 
@@ -144,6 +149,7 @@ class Presences:
         person = self._known(sender)
         if person is not None:
             self._delivery.unavailable(person, resource or None, self._now())
+            self._interests.gone(person, resource or None)
             if not self._delivery.sees(person):
                 self._barrier.gone(person)
             self._wake()
