@@ -4,6 +4,7 @@ A handle that nobody has any more stays in the table as a tombstone, so that nob
 `successor` says whose it was, as long as he is here (S12.2).
 """
 
+import base64
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -34,7 +35,9 @@ from xmpprelay.store.schema import (
     mute,
     off,
     person,
+    picture,
     post,
+    profile,
     request,
     setting,
 )
@@ -192,7 +195,7 @@ def leave(tx: Transaction, rows: Sequence[int]) -> list[None]:
 
 def _owned(who: int) -> Iterator[tuple[Table, ColumnElement[bool]]]:
     """Give each table in which somebody has rows, with what tells them."""
-    for table in (mute, off, digest, digested, liking, link, setting, addressed):
+    for table in (mute, off, digest, digested, liking, link, setting, addressed, profile, picture):
         yield table, table.c.person == who
     yield block, block.c.owner == who
     for table in (cap, member):
@@ -215,6 +218,7 @@ def data_of(conn: Connection, jid: str) -> Iterator[dict[str, Any]]:
     names = _Names(conn)
     yield {"type": "person", "jid": who.jid, "created": _time(who.created)}
     yield from _handles(conn, who.id)
+    yield from _shown(conn, who.id)
     for row in conn.execute(select(setting).where(setting.c.person == who.id)):
         yield {"type": "setting", "name": row.name, "value": row.value}
     for row in conn.execute(select(link).where(link.c.person == who.id)):
@@ -253,6 +257,15 @@ def _handles(conn: Connection, who: int) -> Iterator[dict[str, Any]]:
     for row in conn.execute(select(handle).where(mine).order_by(handle.c.since)):
         ended = None if row.retired is None else _time(row.retired)
         yield {"type": "handle", "handle": row.handle, "since": _time(row.since), "until": ended}
+
+
+def _shown(conn: Connection, who: int) -> Iterator[dict[str, Any]]:
+    """Give what others see of him."""
+    for row in conn.execute(select(profile).where(profile.c.person == who)):
+        yield {"type": "profile", "name": row.name, "about": row.about, "url": row.url}
+    for row in conn.execute(select(picture).where(picture.c.person == who)):
+        data = base64.b64encode(row.data).decode()
+        yield {"type": "picture", "media_type": "image/png", "base64": data}
 
 
 def _kept_out(conn: Connection, who: int, names: _Names) -> Iterator[dict[str, Any]]:

@@ -337,8 +337,9 @@ profile = Table(
     Column("name", Text, nullable=False, server_default=""),
     Column("about", Text, nullable=False, server_default=""),
     Column("url", Text, nullable=False, server_default=""),
-    Column("own", Boolean, nullable=False, server_default=false()),  # typed by himself, not taken
-    # over from what his own address shows
+    Column("typed", Text, nullable=False, server_default=""),  # profile.Part, with spaces between:
+    # set by himself, and so not taken over from what his own address shows
+    Column("source", Text),  # hash of the picture that his own address had when that was last done
 )
 
 picture = Table(
@@ -346,10 +347,9 @@ picture = Table(
     metadata,
     Column("person", Id, ForeignKey("person.id"), primary_key=True),
     Column("sha1", Text, nullable=False),  # of `data`, in hexadecimal: its id as an item
-    Column("type", Text, nullable=False),  # media type
     Column("width", Integer, nullable=False),  # pixels
     Column("height", Integer, nullable=False),
-    Column("data", LargeBinary, nullable=False),  # encoded by the relay itself
+    Column("data", LargeBinary, nullable=False),  # PNG, encoded by the relay itself
 )
 
 # --- entries of an author's own node, at his own address -----------------------------------------

@@ -14,6 +14,19 @@ depends_on = None
 Id = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
+_TYPED = """
+    INSERT INTO profile (person, name, about, typed)
+    SELECT person,
+        MAX(CASE WHEN name = 'name' THEN value ELSE '' END),
+        MAX(CASE WHEN name = 'about' THEN value ELSE '' END),
+        TRIM(
+            MAX(CASE WHEN name = 'about' THEN 'about ' ELSE '' END)
+            || MAX(CASE WHEN name = 'name' THEN 'name' ELSE '' END)
+        )
+    FROM setting WHERE name IN ('name', 'about') GROUP BY person
+"""
+
+
 def upgrade() -> None:
     op.add_column("post", sa.Column("item", sa.Text(), nullable=True))
     named = sa.text("item IS NOT NULL")
@@ -31,15 +44,17 @@ def upgrade() -> None:
         sa.Column("name", sa.Text(), server_default="", nullable=False),
         sa.Column("about", sa.Text(), server_default="", nullable=False),
         sa.Column("url", sa.Text(), server_default="", nullable=False),
-        sa.Column("own", sa.Boolean(), server_default=sa.false(), nullable=False),
+        sa.Column("typed", sa.Text(), server_default="", nullable=False),
+        sa.Column("source", sa.Text(), nullable=True),
         sa.ForeignKeyConstraint(["person"], ["person.id"], name="fk_profile_person"),
         sa.PrimaryKeyConstraint("person", name="pk_profile"),
     )
+    op.execute(_TYPED)
+    op.execute("DELETE FROM setting WHERE name IN ('name', 'about')")
     op.create_table(
         "picture",
         sa.Column("person", Id, nullable=False),
         sa.Column("sha1", sa.Text(), nullable=False),
-        sa.Column("type", sa.Text(), nullable=False),
         sa.Column("width", sa.Integer(), nullable=False),
         sa.Column("height", sa.Integer(), nullable=False),
         sa.Column("data", sa.LargeBinary(), nullable=False),
