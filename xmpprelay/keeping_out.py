@@ -208,7 +208,7 @@ class KeepingOut:
         Kept in memory only: after a restart one more post is refused, and it is known again.
         """
         follow = self._graph.follow(person, author)
-        if follow is not None and follow.mode is Mode.AUTHOR:  # else it came from home@relay
+        if follow is not None and follow.mode is not Mode.HOME:  # else it came from home@relay
             self._refused_at[person, author] = self._now()
             self._graph.refuse(person, author)
             log.info("author.refused", person=person, author=author)

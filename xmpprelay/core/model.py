@@ -74,6 +74,7 @@ class Draft:
     forced: bool = False  # typed with a mark in front: never a reply, whatever it looks like
     replies_to: str | None = None  # the message that it answers (XEP-0461), by the id it has there
     attachments: tuple[str, ...] = ()  # addresses of what comes with it (XEP-0066), all in the text
+    item: str | None = None  # the id that he gives it as an item of his node (XEP-0060)
 
 
 @dataclass(frozen=True, slots=True)

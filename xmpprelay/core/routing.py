@@ -127,7 +127,7 @@ def decide(graph: Graph, post: Post, person: int, outlet: Outlet = Outlet.LIVE) 
         if outlet is Outlet.DIGEST:
             return NOT_FOR_THE_DIGEST
         return _decide_change(graph, post, person)
-    if no := _hidden(graph, post, person):
+    if no := _hidden(graph, post, graph.person(person)):
         return no
     if own := _own(post, person, outlet):
         return own
@@ -141,6 +141,18 @@ def decide(graph: Graph, post: Post, person: int, outlet: Outlet = Outlet.LIVE) 
     return named or _followed(graph, post, person, outlet)
 
 
+def may_read(graph: Graph, post: Post, jid: str) -> bool:
+    """Whether a bare JID, known or not, may read a post that it asks for (S6.2)."""
+    person = graph.by_jid(jid)
+    if person is not None:
+        return decide(graph, post, person.id, Outlet.ASKED).yes
+    return post.kind not in CHANGES and not _hidden(graph, post, Person(_NOBODY, jid, None))
+
+
+_NOBODY: Final = -1
+"""The id of somebody whom the relay does not know: he follows nobody, and blocks nobody."""
+
+
 def _in_timeline(post: Post, named: Decision) -> Decision:
     return LETTER if post.kind is Kind.DIRECT else named
 
@@ -151,10 +163,10 @@ def _decide_change(graph: Graph, change: Post, person: int) -> Decision:
     if changed is None or person == change.author:
         return OWN_POST
     if change.kind is Kind.DELETE:
-        hidden = _out_of_reach(graph, changed, person)
+        hidden = _out_of_reach(graph, changed, graph.person(person))
         before = hidden or _sent_as_posted(graph, _undeleted(changed), person)
         return TAKEN_BACK if before.yes else before
-    if hidden := _hidden(graph, changed, person):
+    if hidden := _hidden(graph, changed, graph.person(person)):
         return hidden
     sent = _sent_as_posted(graph, changed, person)
     if sent.yes:
@@ -179,26 +191,26 @@ def _sent_as_posted(graph: Graph, post: Post, person: int) -> Decision:
 # --- 1. Who may see it at all ---------------------------------------------------------------------
 
 
-def _hidden(graph: Graph, post: Post, person: int) -> Decision | None:
+def _hidden(graph: Graph, post: Post, person: Person) -> Decision | None:
     """No, for every outlet; or nothing to say."""
     if post.deleted or post.content.deleted:
         return DELETED
     return _out_of_reach(graph, post, person)
 
 
-def _out_of_reach(graph: Graph, post: Post, person: int) -> Decision | None:
-    shown = post.content
+def _out_of_reach(graph: Graph, post: Post, person: Person) -> Decision | None:
+    shown, who = post.content, person.id
     authors = (post.author,) if shown is post else (post.author, shown.author)
-    if person != shown.author:  # nor does who boosted it see it past a block
-        if cut := _cut_off(graph, authors, shown, graph.person(person)):
+    if who != shown.author:  # nor does who boosted it see it past a block
+        if cut := _cut_off(graph, authors, shown, person):
             return cut
-    elif person != post.author and graph.cut(person, post.author):
+    elif who != post.author and graph.cut(who, post.author):
         return CUT_OFF  # somebody's own post, boosted by one whom he is cut off from
-    if shown.kind is Kind.DIRECT and person != shown.author and person not in shown.targets:
+    if shown.kind is Kind.DIRECT and who != shown.author and who not in shown.targets:
         return OTHERS_LETTER
     for author in authors:
-        if person != author and graph.protected(author):
-            since = graph.follows_since(person, author)
+        if who != author and graph.protected(author):
+            since = graph.follows_since(who, author)
             if since is None and shown.kind is not Kind.DIRECT:
                 return PROTECTED
     return None
@@ -292,7 +304,7 @@ def _refused(graph: Graph, post: Post, person: int) -> bool:
     if not graph.refuses(person, post.author):
         return False
     follow = graph.follow(person, post.author)
-    return follow is not None and follow.mode is Mode.AUTHOR
+    return follow is not None and follow.mode is not Mode.HOME
 
 
 def _boosted(graph: Graph, boost: Post, person: int) -> Decision | None:

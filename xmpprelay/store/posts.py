@@ -65,6 +65,7 @@ class PostRow:
     attachments: tuple[str, ...] = ()
     account: int | None = None  # in whose name it is inserted into the primary; None: never
     most: Visibility = Visibility.PUBLIC  # who may see it there at most
+    item: str | None = None  # the id that its author gave it as an item of his node
 
     @property
     def said(self) -> str:
@@ -127,6 +128,7 @@ def _make(tx: Transaction, row: PostRow, pace: "_Pace") -> Post:
         surplus=row.live_per_hour is not None and nth_hour >= row.live_per_hour,
         root=row.root,
         attachments=row.attachments,
+        item=row.item,
     )
 
 

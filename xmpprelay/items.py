@@ -1,0 +1,188 @@
+"""Posts as items of nodes: pages of an author's posts, of the answers to one, and single ones.
+
+Every outlet that shows posts in pages reads them here: each goes through the audience function at
+the moment at which it is shown (S6.2), whoever asks, known or not; nobody becomes known by reading.
+
+A page is in the order in which the posts were made, the oldest first, however it was asked for. It
+is bounded: by how many items it has, by how many characters, and by how far is looked for posts
+that the one who asks may see.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from typing import Final, TypeVar
+
+from sqlalchemy import Connection
+
+from xmpprelay.core.graph import Graph
+from xmpprelay.core.model import CHANGES, Kind, Person, Post
+from xmpprelay.core.routing import may_read
+from xmpprelay.core.text import parse_message_id
+from xmpprelay.errors import StoreError, TryLater
+from xmpprelay.store import items as rows
+from xmpprelay.store import queries
+from xmpprelay.store.database import Database
+
+T = TypeVar("T")
+
+Look = Callable[[Connection, int, int], list[Post]]
+"""Gives posts on one side of a number, at most so many, those next to it first."""
+
+MAX_ITEMS: Final = 100
+"""Items that one page has at most."""
+
+MAX_BYTES: Final = 60_000
+"""Bytes of the texts of a page, in UTF-8: with all that is around them, and the markup escaped, far
+below what any server takes as one stanza (XMPP servers have 256 KiB and more)."""
+
+_ROUNDS: Final = 10
+"""So many questions to the database for one page, where the one who asks may see few posts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A post as an item of a node."""
+
+    post: Post
+    updated: datetime | None = None  # when its text was changed last; None: never
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Which part of all posts is wanted; at most one of the two is set.
+
+    Neither: the newest ones, or with `oldest` the first ones.
+    """
+
+    limit: int
+    after: int | None = None  # a post's number: those behind it, the first of them
+    before: int | None = None  # those in front of it, the last of them
+    oldest: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Items, in the order in which they were made."""
+
+    items: tuple[Item, ...]
+    complete: bool  # there are no others, in the direction in which was looked
+
+
+class Items:
+    """Reads items for whoever asks."""
+
+    def __init__(self, db: Database, graph: Graph) -> None:
+        self._db = db
+        self._graph = graph
+
+    async def of_author(self, jid: str, author: Person, span: Span) -> Page:
+        """A page of an author's posts and boosts, as the bare JID may see them. Raises TryLater."""
+
+        def below(conn: Connection, number: int, limit: int) -> list[Post]:
+            return rows.items_below(conn, author.id, number, limit)
+
+        def above(conn: Connection, number: int, limit: int) -> list[Post]:
+            return rows.items_above(conn, author.id, number, limit)
+
+        return await self._page(jid, span, below, above)
+
+    async def answers_to(self, jid: str, post: Post, span: Span) -> Page:
+        """A page of the answers to a post, as the bare JID may see them. Raises TryLater."""
+
+        def below(conn: Connection, number: int, limit: int) -> list[Post]:
+            return rows.answers_below(conn, post.number, number, limit)
+
+        def above(conn: Connection, number: int, limit: int) -> list[Post]:
+            return rows.answers_above(conn, post.number, number, limit)
+
+        return await self._page(jid, span, below, above)
+
+    async def named(self, jid: str, author: Person, names: Sequence[str]) -> list[Item]:
+        """Those of an author's posts that are called so, and that the bare JID may see.
+
+        In the order of the names, which are message ids of ours or the author's own. Raises
+        TryLater.
+        """
+        found = await self.find(author, names)
+        posts = [
+            found[name]
+            for name in names
+            if name in found and may_read(self._graph, found[name], jid)
+        ]
+        return await self._items(posts)
+
+    async def find(self, author: Person, names: Sequence[str]) -> dict[str, Post]:
+        """An author's posts and boosts of these names, deleted ones as well. Raises TryLater."""
+        numbers = {name: number for name in names if (number := self.number_in(name)) is not None}
+        wanted = sorted(set(numbers.values()))
+
+        def read(conn: Connection) -> tuple[list[Post], dict[str, Post]]:
+            return queries.posts(conn, wanted), rows.items_called(conn, author.id, names)
+
+        by_number, by_name = await self._read(read)
+        ours = {post.number: post for post in by_number if _is_item(post, author.id)}
+        found = {name: ours[number] for name, number in numbers.items() if number in ours}
+        return found | {name: post for name, post in by_name.items() if name in names}
+
+    def number_in(self, name: str) -> int | None:
+        """The number in a message id of ours; None: it is another kind of name."""
+        ours = parse_message_id(name)
+        return ours[0] if ours is not None and ours[1] == self._db.epoch else None
+
+    async def _page(
+        self,
+        jid: str,
+        span: Span,
+        below: Look,
+        above: Look,
+    ) -> Page:
+        forward = span.after is not None or span.oldest
+        look = above if forward else below
+        at = (span.after or 0) if forward else span.before or self._db.next_number
+        limit = max(0, min(span.limit, MAX_ITEMS))
+        found: list[Post] = []
+        complete = False
+        for _ in range(_ROUNDS if limit else 0):
+            part = await self._read(partial(_ask, look, at, 2 * limit))
+            found += [post for post in part if may_read(self._graph, post, jid)]
+            complete = len(part) < 2 * limit
+            if complete or len(found) > limit:
+                break
+            at = part[-1].number
+        shown = _fitting(found[:limit])
+        items = await self._items(shown if forward else shown[::-1])
+        return Page(tuple(items), complete and len(shown) == len(found))
+
+    async def _items(self, posts: Sequence[Post]) -> list[Item]:
+        edited = [post.content.number for post in posts if post.content.edits]
+        if not edited:
+            return [Item(post) for post in posts]
+        at = await self._read(lambda conn: rows.last_edits(conn, edited))
+        return [Item(post, at.get(post.content.number)) for post in posts]
+
+    async def _read(self, question: Callable[[Connection], T]) -> T:
+        try:
+            return await self._db.read(question)
+        except StoreError as error:
+            raise TryLater("The relay cannot read this at the moment. Try later.") from error
+
+
+def _ask(look: Look, number: int, limit: int, conn: Connection) -> list[Post]:
+    return look(conn, number, limit)
+
+
+def _is_item(post: Post, author: int) -> bool:
+    return post.author == author and post.kind not in CHANGES and post.kind is not Kind.DIRECT
+
+
+def _fitting(posts: Iterable[Post]) -> list[Post]:
+    """The first of these posts that a page has room for; one at least."""
+    room, kept = MAX_BYTES, list[Post]()
+    for post in posts:
+        room -= len(post.content.text.encode())
+        if room < 0 and kept:
+            break
+        kept.append(post)
+    return kept
