@@ -34,8 +34,13 @@ _STARTS_WITHIN_S: Final = 240.0
 @pytest.mark.timeout(FUZZ_S + 2 * _STARTS_WITHIN_S)
 @pytest.mark.parametrize(
     ("target", "longest"),
-    [("stanza_intake", 2048), ("grammar", 512), ("primary_answers", 2048)],
-    ids=["stanzas", "grammar", "answers"],
+    [
+        ("stanza_intake", 2048),
+        ("grammar", 512),
+        ("primary_answers", 2048),
+        ("atom_entry", 2048),
+    ],
+    ids=["stanzas", "grammar", "answers", "entries"],
 )
 def test_no_input_raises_anything(target: str, longest: int, tmp_path: Path) -> None:
     corpus, found = tmp_path / "corpus", tmp_path / "found"

@@ -180,16 +180,20 @@ def _text_of(element: Element) -> str:
 def _completed(text: str, tags: list[str], enclosures: tuple[str, ...]) -> str:
     """The text with the tags and addresses that it does not have itself."""
     there = {tag.casefold() for tag in tags_in(text)}
-    missing = [f"#{tag}" for tag in tags if tag.casefold() not in there]
-    if missing:
-        text = f"{text} {' '.join(missing)}"
+    missing: dict[str, str] = {}
+    for tag in tags:
+        if tag.casefold() not in there:
+            missing.setdefault(tag.casefold(), f"#{tag}")
+    text = " ".join((text, *missing.values()))
     return "\n".join((text, *(each for each in enclosures if each not in text)))
 
 
 def _tags(entry: Element) -> Iterator[str]:
     for category in entry.findall(f"{{{ATOM}}}category")[:MAX_TAGS]:
-        term = _NOT_IN_A_TAG.sub("_", clean_line(category.get("term", ""))).strip("_")
-        if term and len(term) <= MAX_TAG_CHARS and tags_in(f"#{term}") == [term]:
+        term = clean_line(category.get("term", ""))
+        if tags_in(f"#{term}") != [term]:
+            term = _NOT_IN_A_TAG.sub("_", term).strip("_")
+        if len(term) <= MAX_TAG_CHARS and tags_in(f"#{term}") == [term]:
             yield term
 
 
