@@ -30,6 +30,7 @@ class Graph:
         self._people: dict[int, Person] = {}
         self._by_jid: dict[str, int] = {}
         self._by_handle: dict[str, int] = {}
+        self._handles: tuple[str, ...] | None = None  # sorted, from when somebody asks for them
         self._following: dict[int, dict[int, int]] = {}
         self._followers: dict[int, set[int]] = {}
         self._candidates: dict[int, dict[str, tuple[int, ...]]] = {}
@@ -52,6 +53,8 @@ class Graph:
         before = self._people.get(person.id)
         if before is not None and before.handle is not None:
             del self._by_handle[before.handle]
+        if person.handle != (None if before is None else before.handle):
+            self._handles = None
         self._people[person.id] = person
         self._by_jid[person.jid] = person.id
         if person.handle is not None:
@@ -70,6 +73,12 @@ class Graph:
         """The person who holds that handle (in any case), or None."""
         person_id = self._by_handle.get(handle.lower())
         return None if person_id is None else self._people[person_id]
+
+    def handles(self) -> tuple[str, ...]:
+        """All handles, in alphabetical order, as they are now."""
+        if self._handles is None:
+            self._handles = tuple(sorted(self._by_handle))
+        return self._handles
 
     def people(self) -> Iterator[Person]:
         """Everybody, in the order in which they became known."""
