@@ -10,18 +10,27 @@ Each line on stdin is one command, `{"do": NAME, …}`:
     offline    stays connected, and sends `unavailable`
     subscribe, unsubscribe, subscribed, unsubscribed     to
     send_chat  to, body; optional: id
+    command    to, node, and the fields of its form by their names
+    pubsub_subscribe, pubsub_unsubscribe, pubsub_subscriptions     to, node
+    pubsub_items     to, node; optional: most
+    pubsub_publish   to, node, text; optional: id, language, answers (a URI)
+    pubsub_retract   to, node, id
     quit       logs out; the end of stdin does the same
 
 Each line on stdout is one event: `{"event": "done", "do": NAME, …}` when a command has been carried
-out (`id` names the message of a `send_chat`, `jid` the full address after a `login`), `{"event":
-"failed", "do": NAME, "reason": …}` when it has not, and whatever arrives, as it arrives:
+out, `{"event": "failed", "do": NAME, "reason": …}` when it has not. With what is done may come the
+`id` of the message or of the item, the full `jid` after a login, the `state` of a subscription or
+the `states` of some, and `items`, each as told below. And whatever arrives, as it arrives:
 
     {"event": "message", "from", "to", "type", "id", "body", "delay"}
     {"event": "presence", "from", "to", "type", "id", "show", "status", "priority"}
+    {"event": "item", "from", "node", "id", "publisher", "text", "tags", "language", "body"}
+    {"event": "retracted", "from", "node", "id"}
+    {"event": "subscription", "from", "node", "jid", "state"}
 
 A presence without a type counts as "available". `body`, `show`, `status` and `delay` (a time in ISO
-format) are null where the stanza has none. Commands are carried out one after the other. What the
-library logs goes to stderr.
+format) are null where the stanza has none; the `text` of an item is its content. Commands are
+carried out one after the other. What the library logs goes to stderr.
 """
 
 import asyncio
@@ -32,7 +41,12 @@ from typing import Any
 import aioxmpp
 import aioxmpp.connector
 import aioxmpp.misc  # gives messages their delay
+import aioxmpp.pubsub.xso
 import aioxmpp.service
+from aioxmpp.xso import XSO, Attr, Child, ChildList, ChildText, LangAttr, UnknownAttrPolicy
+
+ATOM = "http://www.w3.org/2005/Atom"
+THREAD = "http://purl.org/syndication/thread/1.0"
 
 PRESENCE_TYPES = {
     "subscribe": aioxmpp.PresenceType.SUBSCRIBE,
@@ -40,6 +54,33 @@ PRESENCE_TYPES = {
     "subscribed": aioxmpp.PresenceType.SUBSCRIBED,
     "unsubscribed": aioxmpp.PresenceType.UNSUBSCRIBED,
 }
+
+
+class Category(XSO):
+    """A tag."""
+
+    TAG = (ATOM, "category")
+    term = Attr("term", default="")
+
+
+class InReplyTo(XSO):
+    """What an entry answers."""
+
+    TAG = (THREAD, "in-reply-to")
+    ref, href = Attr("ref", default=None), Attr("href", default=None)
+
+
+@aioxmpp.pubsub.xso.as_payload_class
+class Entry(XSO):
+    """As much of an Atom entry as is published and told here; the rest is left aside."""
+
+    TAG = (ATOM, "entry")
+    lang = LangAttr(default=None)
+    id_ = ChildText((ATOM, "id"), default=None)
+    title = ChildText((ATOM, "title"), attr_policy=UnknownAttrPolicy.DROP, default=None)
+    content = ChildText((ATOM, "content"), attr_policy=UnknownAttrPolicy.DROP, default=None)
+    categories = ChildList([Category])
+    answered = Child([InReplyTo])
 
 
 def tell(event: str, **fields: Any) -> None:
@@ -56,6 +97,40 @@ def tell_message(stanza: aioxmpp.Message) -> aioxmpp.Message:
         body=stanza.body.any() if stanza.body else None,
         delay=delays[0] if delays else None,
     )
+    return stanza
+
+
+def told(item: Any) -> dict[str, Any]:
+    """What is told of an item."""
+    entry = item.registered_payload
+    found: dict[str, Any] = {"id": item.id_, "publisher": getattr(item, "publisher", None)}
+    if entry is not None:
+        found |= {
+            "text": entry.content,
+            "tags": [each.term for each in entry.categories],
+            "language": str(entry.lang) if entry.lang else None,
+        }
+    return found
+
+
+def tell_item(sender: Any, node: str, item: Any, *, message: Any) -> None:
+    """Writes a notification of an item."""
+    body = message.body.any() if message.body else None
+    tell("item", **{"from": str(sender)}, node=node, **told(item), body=body)
+
+
+def tell_retracted(sender: Any, node: str, item: str, **_: Any) -> None:
+    """Writes a notification that an item is gone."""
+    tell("retracted", **{"from": str(sender)}, node=node, id=item)
+
+
+def tell_subscription(stanza: aioxmpp.Message) -> aioxmpp.Message:
+    """Writes how a subscription has changed, which the library reads and does not tell."""
+    event = stanza.xep0060_event
+    changed = None if event is None else event.payload
+    if isinstance(changed, aioxmpp.pubsub.xso.EventSubscription):
+        sender, state = {"from": str(stanza.from_)}, changed.subscription
+        tell("subscription", **sender, node=changed.node, jid=str(changed.jid), state=state)
     return stanza
 
 
@@ -98,7 +173,11 @@ class Driven:
             max_initial_attempts=1,
         )
         self.client.summon(aioxmpp.RosterClient)  # so that roster pushes are answered
+        pubsub = self.client.summon(aioxmpp.PubSubClient)
+        pubsub.on_item_published.connect(tell_item)
+        pubsub.on_item_retracted.connect(tell_retracted)
         stream = self.client.stream
+        stream.service_inbound_message_filter.register(tell_subscription, -1000)
         stream.app_inbound_message_filter.register(tell_message, 0)
         stream.app_inbound_presence_filter.register(tell_presence, 0)
         online, failed = asyncio.Event(), asyncio.get_running_loop().create_future()
@@ -152,6 +231,40 @@ class Driven:
             await session.proceed(action=aioxmpp.adhoc.ActionType.COMPLETE, payload=[form])
         notes = [note.body for note in session.response.notes]
         return {"fields": asked, "notes": notes, "status": session.status.value}
+
+    @property
+    def _pubsub(self) -> Any:
+        return self.client.summon(aioxmpp.PubSubClient)
+
+    async def pubsub_subscribe(self, to: str, node: str) -> Any:
+        done = await self._pubsub.subscribe(aioxmpp.JID.fromstr(to), node)
+        return {"state": done.payload.subscription}
+
+    async def pubsub_unsubscribe(self, to: str, node: str) -> None:
+        await self._pubsub.unsubscribe(aioxmpp.JID.fromstr(to), node)
+
+    async def pubsub_subscriptions(self, to: str, node: str) -> Any:
+        found = await self._pubsub.get_subscriptions(aioxmpp.JID.fromstr(to), node)
+        return {"states": [each.subscription for each in found.subscriptions]}
+
+    async def pubsub_items(self, to: str, node: str, most: int | None = None) -> Any:
+        address = aioxmpp.JID.fromstr(to)
+        found = await self._pubsub.get_items(address, node, max_items=most)
+        return {"items": [told(item) for item in found.payload.items]}
+
+    async def pubsub_publish(self, to: str, node: str, text: str, **more: str) -> Any:
+        entry = Entry()
+        entry.title = entry.content = text
+        if "language" in more:
+            entry.lang = aioxmpp.structs.LanguageTag.fromstr(more["language"])
+        if "answers" in more:
+            entry.answered = InReplyTo()
+            entry.answered.ref = entry.answered.href = more["answers"]
+        address = aioxmpp.JID.fromstr(to)
+        return {"id": await self._pubsub.publish(address, node, entry, id_=more.get("id"))}
+
+    async def pubsub_retract(self, to: str, node: str, **item: str) -> None:
+        await self._pubsub.retract(aioxmpp.JID.fromstr(to), node, item["id"], notify=True)
 
     async def quit(self) -> None:
         if self.client is not None and self.client.running:
