@@ -6,11 +6,12 @@ is written. A page never has more than what whoever answers gives at most, whate
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 from xml.etree.ElementTree import Element, SubElement
 
-from xmpprelay.errors import BadRequest
+from xmpprelay.errors import BadRequest, RelayError
 from xmpprelay.xmpp.stanzas import tag
 
 RSM: Final = "http://jabber.org/protocol/rsm"
@@ -47,6 +48,37 @@ def read_page(payload_parent: Element, most: int) -> Page:
     return Page(most if limit is None else min(limit, most), after, before, index)
 
 
+def part_of(names: Sequence[str], page: Page) -> range:
+    """Which of these names, each of which is there once, are on a page.
+
+    Raises NoSuchEntry: the one that the page goes on from is not there (XEP-0059 §2.2).
+    """
+    if page.after is not None:
+        first = _place(names, page.after) + 1
+    elif page.before:
+        first = max(0, _place(names, page.before) - page.limit)
+        return range(first, _place(names, page.before))
+    elif page.before is not None:
+        first = max(0, len(names) - page.limit)
+    else:
+        first = page.index or 0
+    return range(min(first, len(names)), min(first + page.limit, len(names)))
+
+
+def _place(names: Sequence[str], name: str) -> int:
+    try:
+        return names.index(name)
+    except ValueError:
+        raise NoSuchEntry("That is not in the list any more: begin anew.") from None
+
+
+class NoSuchEntry(RelayError):
+    """A page is to go on from something that is not there (XEP-0059 §2.2)."""
+
+    condition = "item-not-found"
+    type = "cancel"
+
+
 def add_set(
     parent: Element, first: str | None, last: str | None, count: int | None, index: int | None
 ) -> None:
@@ -81,4 +113,4 @@ def _number(asked: Element, name: str) -> int | None:
     return int(text)
 
 
-__all__ = ["RSM", "Page", "add_set", "read_page"]
+__all__ = ["RSM", "NoSuchEntry", "Page", "add_set", "part_of", "read_page"]
