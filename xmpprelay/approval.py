@@ -107,6 +107,8 @@ class Approval:
         self._people.ask_presence(follower)
         if followed.follow.mode is Mode.AUTHOR:
             self._wire.admitted(follower, author)
+        elif followed.follow.mode.is_pubsub:
+            self._wire.subscription(follower, author, "subscribed")
         else:
             text = f"@{author.handle} lets you follow. `unfollow {author.handle}` ends it."
             self._wire.mention(follower.jid, text)

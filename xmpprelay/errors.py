@@ -13,6 +13,7 @@
     │   ├── TooLong               over the limits of a post
     │   ├── TooFast               over the rate; carries when to try again
     │   ├── TooMany               over a limit of what one person may hold
+    │   ├── Taken                 an item of that id was there, and is not to be made again
     │   ├── Refused               not done, for a reason the person may know
     │   └── TryLater              the journal or the intake cannot take it now; nothing was stored
     ├── StoreError                the database
@@ -49,6 +50,7 @@ class RelayError(XmppRelayError):
     condition = "undefined-condition"
     type = "cancel"
     specific: str | None = None  # the tag of the condition of a protocol on top (RFC 6120 §8.3.4)
+    feature: str | None = None  # of a condition that says which feature there is not (XEP-0060)
 
 
 class BadRequest(RelayError):
@@ -153,6 +155,13 @@ class Refused(RelayError):
     """Not done, for a reason that the person may know."""
 
     condition = "not-allowed"
+    type = "cancel"
+
+
+class Taken(RelayError):
+    """The id of an item that cannot be used, or not any more."""
+
+    condition = "conflict"
     type = "cancel"
 
 

@@ -19,7 +19,7 @@ from sqlalchemy import Connection
 from xmpprelay.core.graph import Graph
 from xmpprelay.core.model import CHANGES, Kind, Person, Post
 from xmpprelay.core.routing import may_read
-from xmpprelay.core.text import parse_message_id
+from xmpprelay.core.text import number_in
 from xmpprelay.errors import StoreError, TryLater
 from xmpprelay.store import items as rows
 from xmpprelay.store import queries
@@ -113,9 +113,25 @@ class Items:
         ]
         return await self._items(posts)
 
+    async def answers_named(self, jid: str, post: Post, names: Sequence[str]) -> list[Item]:
+        """Those of the answers to a post that are called so by us, as the bare JID may see them."""
+        numbers = [n for name in names if (n := number_in(name, self._db.epoch)) is not None]
+        found = {each.number: each for each in await self._read(partial(_posts, numbers))}
+        answers = [found[n] for n in numbers if n in found and found[n].parent == post.number]
+        return await self._items([each for each in answers if may_read(self._graph, each, jid)])
+
+    async def number_of(self, author: Person, name: str) -> int | None:
+        """The number of a post by its id as an item; None: it is none's. Raises TryLater."""
+        number = number_in(name, self._db.epoch)
+        if number is None:
+            post = (await self._read(partial(_called, author.id, [name]))).get(name)
+            number = None if post is None else post.number
+        return number
+
     async def find(self, author: Person, names: Sequence[str]) -> dict[str, Post]:
         """An author's posts and boosts of these names, deleted ones as well. Raises TryLater."""
-        numbers = {name: number for name in names if (number := self.number_in(name)) is not None}
+        epoch = self._db.epoch
+        numbers = {name: number for name in names if (number := number_in(name, epoch))}
         wanted = sorted(set(numbers.values()))
 
         def read(conn: Connection) -> tuple[list[Post], dict[str, Post]]:
@@ -125,11 +141,6 @@ class Items:
         ours = {post.number: post for post in by_number if _is_item(post, author.id)}
         found = {name: ours[number] for name, number in numbers.items() if number in ours}
         return found | {name: post for name, post in by_name.items() if name in names}
-
-    def number_in(self, name: str) -> int | None:
-        """The number in a message id of ours; None: it is another kind of name."""
-        ours = parse_message_id(name)
-        return ours[0] if ours is not None and ours[1] == self._db.epoch else None
 
     async def _page(
         self,
@@ -167,6 +178,14 @@ class Items:
             return await self._db.read(question)
         except StoreError as error:
             raise TryLater("The relay cannot read this at the moment. Try later.") from error
+
+
+def _posts(numbers: Sequence[int], conn: Connection) -> list[Post]:
+    return queries.posts(conn, numbers)
+
+
+def _called(author: int, names: Sequence[str], conn: Connection) -> dict[str, Post]:
+    return rows.items_called(conn, author, names)
 
 
 def _ask(look: Look, number: int, limit: int, conn: Connection) -> list[Post]:

@@ -85,6 +85,9 @@ class Wire(Protocol):
     def admitted(self, follower: Person, author: Person) -> None:
         """Tell a follower's server that the author has let him follow."""
 
+    def subscription(self, follower: Person, author: Person, state: str) -> None:
+        """Tell somebody who gets events what his subscription is now (XEP-0060 §12.12)."""
+
     def mention(self, jid: str, text: str, buttons: Sequence[tuple[str, str]] = ()) -> None:
         """Say something to somebody that he has not asked for, from home@relay.
 
@@ -316,6 +319,14 @@ class People:
             self._delivery.set_grant(person.id, Grant.ASKED, self._now())
             self._wake()
 
+    def ask_again(self, person: Person) -> None:
+        """Ask somebody to let his presence be seen, unless he does: he has just asked for it."""
+        known = self._delivery.knows(person.id)
+        granted = self._delivery.grant_of(person.id) is Grant.GRANTED
+        if known and not granted and self._wire.ask_presence(person):
+            self._delivery.set_grant(person.id, Grant.ASKED, self._now())
+            self._wake()
+
     def take_follow(self, followed: Followed) -> None:
         """Put a committed follow into effect."""
         self._graph.add_follow(followed.follow)
@@ -346,6 +357,8 @@ class People:
         if person is None:
             return False
 
+        before = self._graph.follow(person.id, author.id)
+
         def ended(_: bool) -> None:
             self._graph.end_follow(person.id, author.id)
 
@@ -355,6 +368,8 @@ class People:
             raise _later() from error
         if there:
             self._wire.follow_ended(person, author)
+            if before is not None and before.mode.is_pubsub:
+                self._wire.subscription(person, author, "none")
         return there
 
     async def set_mode(self, jid: str, author: Person | None, mode: Mode) -> int:

@@ -19,6 +19,7 @@ import sys
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final
 
 from sqlalchemy import Connection
@@ -36,17 +37,22 @@ from xmpprelay.core.model import DeliveryRows, Post
 from xmpprelay.core.newcomers import DomainLimits
 from xmpprelay.core.recent import RECENT
 from xmpprelay.digests import Digests
+from xmpprelay.directory import Directory
 from xmpprelay.errors import StoreError
 from xmpprelay.inserting import Inserting
+from xmpprelay.items import Items
 from xmpprelay.journal import Journal
 from xmpprelay.keeping_out import KeepingOut
 from xmpprelay.less import Less
 from xmpprelay.log import get_logger
 from xmpprelay.operating import Operating
 from xmpprelay.people import People
+from xmpprelay.pictures import Pictures
+from xmpprelay.profiles import Profiles
 from xmpprelay.reading import Reading
 from xmpprelay.relay import PostLimits, Relay
 from xmpprelay.reporting import Reporting
+from xmpprelay.sources import Sources
 from xmpprelay.store import queries
 from xmpprelay.store.database import Database
 from xmpprelay.store.keeping_out import load_blocks, load_mutes
@@ -54,16 +60,29 @@ from xmpprelay.store.operations import StartRow, start, store_delivery
 from xmpprelay.volume import Volume
 from xmpprelay.xmpp.addresses import Addresses
 from xmpprelay.xmpp.adhoc import AdHoc
+from xmpprelay.xmpp.answering import Answering
+from xmpprelay.xmpp.appearance import Appearance
+from xmpprelay.xmpp.caps import Shown
 from xmpprelay.xmpp.clocks import Clocks
 from xmpprelay.xmpp.component import Component
 from xmpprelay.xmpp.disco import Discovery, Questions
+from xmpprelay.xmpp.finding import Finding
 from xmpprelay.xmpp.intake import Intake
 from xmpprelay.xmpp.interests import Interests
 from xmpprelay.xmpp.messages import Messages
 from xmpprelay.xmpp.outbox import Outbox
+from xmpprelay.xmpp.own_cards import OwnCards
+from xmpprelay.xmpp.own_nodes import OwnNodes
 from xmpprelay.xmpp.peers import Peers
 from xmpprelay.xmpp.presences import Presences
-from xmpprelay.xmpp.profiles import Profiles
+from xmpprelay.xmpp.profiles import Profiles as ProfileDoor
+from xmpprelay.xmpp.pubsub.following import Following
+from xmpprelay.xmpp.pubsub.names import MICROBLOG
+from xmpprelay.xmpp.pubsub.nodes import Nodes
+from xmpprelay.xmpp.pubsub.owning import Owning
+from xmpprelay.xmpp.pubsub.publishing import PublishingItems
+from xmpprelay.xmpp.pubsub.reading import ReadingItems
+from xmpprelay.xmpp.pubsub.service import Pubsub
 from xmpprelay.xmpp.registration import Registration
 from xmpprelay.xmpp.rendering import Rendering
 from xmpprelay.xmpp.voice import Voice
@@ -122,12 +141,16 @@ class Service:
         self.voice = Voice(self.component, self.addresses, self.graph, monotonic)
         self.interests = Interests(self.component, self.addresses.home, self.graph)
         self.journal = Journal(db, self.graph, self.delivery, self._wake, now)
+        self.rendering = Rendering(
+            self.graph, self.addresses, db.epoch, self._sent, self.delivery.post
+        )
+        self.rendering.devices = partial(self.interests.devices, node=MICROBLOG)
         self.outbox = Outbox(
             self.delivery,
             self.graph,
             self.component,
             self.addresses,
-            Rendering(self.graph, self.addresses, db.epoch, self._sent),
+            self.rendering,
             store=self._store,
             held=self.journal.held,
             now=now,
@@ -187,6 +210,7 @@ class Service:
         self.outbox.refused = self.keeping_out.refused
         self._seeing_less(monotonic)
         self.reading = Reading(db, self.graph, self.delivery, self.people, now)
+        self.items = Items(db, self.graph)
         self.account = Account(
             db,
             self.graph,
@@ -199,6 +223,7 @@ class Service:
             now=now,
             monotonic=monotonic,
         )
+        self._showing(monotonic)
         self.inserting = Inserting(
             config,
             db,
@@ -218,8 +243,12 @@ class Service:
             self.relay.likes.forget,
             self.clocks.forget,
             self.inserting.forget,
+            self.profiles.forget,
+            self.own_cards.forget,
+            self.appearance.forget,
         ]
         self.intake = Intake(self.voice.is_stranger)
+        self._own_microblogs(monotonic)
         self.operating = Operating(
             db, self.people, self.approval, self.keeping_out, self.volume, self.inserting, now
         )
@@ -273,6 +302,50 @@ class Service:
         )
         self.less.learn_zone = self.clocks.learn
 
+    def _own_microblogs(self, monotonic: Callable[[], float]) -> None:
+        """What authors publish at their own addresses."""
+        self.sources = Sources(
+            self.db,
+            self.graph,
+            self.delivery,
+            self.relay,
+            domain=self.config.xmpp.domain,
+            home=self.addresses.home,
+            queue=self.intake.put,
+            ask_presence=self.people.ask_again,
+            mention=self.voice.mention,
+            now=self._now,
+        )
+        self.own_nodes = OwnNodes(
+            self.component,
+            self.addresses.home,
+            self.graph,
+            self.sources,
+            self.voice.here,
+            monotonic,
+        )
+        self.account.forget.append(self.sources.forget)
+
+    def _showing(self, monotonic: Callable[[], float]) -> None:
+        """What authors show of themselves, and to whom."""
+        self.pictures = Pictures()
+        self.profiles = Profiles(self.db, self.pictures)
+        self.directory = Directory(self.graph, self.profiles, self.config.xmpp.domain, monotonic)
+        self.own_cards = OwnCards(self.component, self.graph, self.profiles, monotonic)
+        self.appearance = Appearance(
+            self.component,
+            self.addresses,
+            self.graph,
+            self.delivery,
+            self.voice,
+            self.interests,
+            self.profiles,
+            monotonic,
+        )
+        self.account.joined = self.profiles.look = self.own_cards.look
+        self.profiles.changed = self.appearance.changed
+        self.voice.photo = self.appearance.photo
+
     def _summed_up(self, person: int, counts: Mapping[int, int]) -> bool:
         if not self.people.wants_digest(person):
             return False
@@ -290,6 +363,8 @@ class Service:
             approval=self.approval,
             less=self.less,
             volume=self.volume,
+            profiles=self.profiles,
+            directory=self.directory,
             relay=self.relay,
             reporting=Reporting(
                 self.db,
@@ -302,6 +377,7 @@ class Service:
             now=self._now,
             linking=self.inserting.linking,
             inserting=self.inserting,
+            sources=self.sources,
         )
         commands = Commands(rooms)
         every_day: dict[str, Any] = {"queue": self.intake.put, "wake": self._wake, "now": self._now}
@@ -328,6 +404,7 @@ class Service:
             self.outbox.barrier,
             self.keeping_out,
             self.interests,
+            self.own_cards,
             **every_day,
         )
         questions = Questions(self.component, self.addresses, self.voice.hears)
@@ -344,19 +421,49 @@ class Service:
             self.config.xmpp.admins,
             self.operating.admin_commands(),
         )
-        Profiles(questions, name)
+        answering = Answering(questions, self.keeping_out, self.intake.put)
+        self.profile_door = ProfileDoor(questions, name, self.profiles, self.addresses, answering)
+        self.account.forget.append(self.profile_door.forget)
+        discovery.people = Finding(
+            questions, self.addresses, self.directory, self.profiles, answering, name
+        ).people
+        discovery.pubsub = self._pubsub(questions, answering)
         Registration(questions, self.graph, self.account, self.keeping_out, self.intake.put)
         self.component.precedence.is_stranger = self.voice.is_stranger
+        messages.take_event = self.own_nodes.take
+        self.presences.came, self.presences.left = self.own_nodes.present, self.own_nodes.gone
+        self.presences.granted = self.own_nodes.granted
+        self.own_nodes.shown = Shown(discovery, [MICROBLOG])
+        self.voice.shows_interest = self.own_nodes.shows_interest
         self.component.take_message = messages.take
         self.component.take_presence = self.presences.take
         self.component.take_iq = questions.take
-        self.component.came_up = self.outbox.stream_up
+        self.component.came_up = self._came_up
         self.component.went_down = self._went_down
         self.component.has_room = self._wake
+
+    def _came_up(self) -> None:
+        self.outbox.stream_up()
+        self.own_nodes.stream_up()
 
     def _went_down(self) -> None:
         self.outbox.stream_lost()
         self.interests.lost()
+        self.own_nodes.stream_lost()
+
+    def _pubsub(self, questions: Questions, answering: Answering) -> Pubsub:
+        nodes = Nodes(self.graph, self.addresses, self.items)
+        return Pubsub(
+            questions,
+            nodes,
+            ReadingItems(nodes, self.items, self.rendering.entries),
+            PublishingItems(
+                nodes, self.relay, self.addresses, self.rendering.entries, self.voice.mention
+            ),
+            Following(nodes, self.graph, self.people, self.approval),
+            Owning(nodes, self.graph, self.approval, self.keeping_out),
+            answering,
+        )
 
     def _wake(self) -> None:
         self.outbox.wake()
@@ -419,7 +526,9 @@ class Service:
         self.approval.load(settings)
         self.keeping_out.load(load_blocks(conn), load_mutes(conn), settings)
         self.account.load(queries.load_handles(conn))
+        self.profiles.load(conn)
         self.less.load(conn)
+        self.sources.load(settings)
         self.inserting.load(conn)
         self.volume.load(conn)
 
@@ -454,7 +563,10 @@ class Service:
         self.approval.tick()
         self.keeping_out.tick()
         self.account.tick()
+        self.appearance.tick()
         self.inserting.tick()
+        self.sources.tick()
+        self.own_nodes.minute()
         self.less.minute()
         self.volume.minute()
         self.digests.minute()
@@ -477,6 +589,9 @@ class Service:
         await self.volume.close()
         await self.digests.close()
         await self.clocks.close()
+        await self.own_nodes.close()
+        await self.own_cards.close()
+        await self.appearance.close()
         ends_at = time.monotonic() + DRAIN_ALL_S
         await _wait(self.intake.drained(), ends_at)
         self.relay.likes.flush()
@@ -485,6 +600,7 @@ class Service:
         self.outbox.stream_lost()
         await self.component.close()
         await _wait(self.outbox.close(), ends_at)
+        self.pictures.close()
         await self.db.close()
 
 

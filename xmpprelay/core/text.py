@@ -89,6 +89,12 @@ def parse_message_id(text: str) -> tuple[int, str] | None:
     return number, found[2]
 
 
+def number_in(name: str, epoch: str) -> int | None:
+    """The number in a message id of this epoch; None: the name is another one's."""
+    ours = parse_message_id(name)
+    return ours[0] if ours is not None and ours[1] == epoch else None
+
+
 _CHANGE: Final = re.compile(r"(?:\.e([1-9][0-9]{0,3})|\.d)")
 
 

@@ -6,6 +6,7 @@ what its author is told, or one sentence that says why not; there is nothing in 
 - `posts.py`: posts, replies and mentions; what text typed in one person's window is.
 - `letters.py`: direct messages.
 - `changes.py`: boosts, edits, deletions.
+- `publishing.py`: posts that are published as items of nodes.
 - `likes.py`: likes, and the line that collects them.
 - `sight.py`: which posts somebody may refer to at all, and what he was sent.
 - `taking.py`: the last step of each, into the journal; the rate.

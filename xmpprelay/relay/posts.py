@@ -9,7 +9,7 @@ answers a public post or its owner has chosen otherwise; a wrong guess towards p
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -17,7 +17,7 @@ from typing import Final
 from xmpprelay.core.delivery import Delivery
 from xmpprelay.core.graph import Graph
 from xmpprelay.core.mentions import Named, read_names
-from xmpprelay.core.model import Draft, Kind, Person, Post
+from xmpprelay.core.model import Appended, Draft, Kind, Person, Post
 from xmpprelay.core.primary import Visibility
 from xmpprelay.core.text import check_length, short_id
 from xmpprelay.core.wishes import Window
@@ -26,6 +26,7 @@ from xmpprelay.journal import Journal
 from xmpprelay.relay.changes import Changes
 from xmpprelay.relay.letters import Letters
 from xmpprelay.relay.likes import Likes
+from xmpprelay.relay.publishing import Publishing
 from xmpprelay.relay.sight import Sight
 from xmpprelay.relay.taking import Accepted, PostLimits, Taking
 from xmpprelay.store.database import Database
@@ -46,7 +47,8 @@ class Relay:
     is set by whoever knows about volume, gives how many posts of an author an hour come by
     themselves (S10.3). `account_of` gives the account in whose name a draft of an author is
     inserted into the primary, `most` who may see at most what the author posts now there, `waits`
-    what the answer to a post says of that; these are set by whoever inserts.
+    what the answer to a post says of that; these are set by whoever inserts. `is_posted` gives the
+    post that has just been made of what a draft says, by another way than ours.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class Relay:
         self.account_of: Callable[[Draft, int], int | None] = _nobodys
         self.most: Callable[[int], Visibility] = _everybody
         self.waits: Callable[[Post, int], str] = _nothing_waits
+        self.is_posted: Callable[[Person, Draft], Awaitable[Post | None]] = _by_no_other_way
         self.sight = Sight(db, graph, delivery)
         self.letters = Letters(
             graph, self.sight, self._taking, home=home, max_chars=limits.max_chars, now=now
@@ -88,6 +91,9 @@ class Relay:
             self._counted,
             lambda author: self.live_per_hour(author),
             limits.max_chars,
+        )
+        self.publishing = Publishing(
+            self.author, self.sight, self.changes, self.accept, self.reply, db.epoch
         )
         self.likes = Likes(db, graph, mention, now=now, monotonic=monotonic)
 
@@ -131,7 +137,11 @@ class Relay:
             return await self.letters.answer(author, draft, parent)
         check_length(draft.text, self._limits.max_chars)
         row, unknown = await self._row(author, draft, parent)
-        appended = await self._taking.append(row)
+        before = await self.is_posted(author, draft)
+        if before is None:
+            appended = await self._taking.append(row)
+        else:
+            appended = Appended(before, duplicate=True)
         post = appended.post
         told = [] if self._graph.wishes(author.id).quiet else [self._counted(post)]
         if appended.duplicate:
@@ -139,12 +149,11 @@ class Relay:
             return Accepted(post, appended.duplicate, "; ".join(told))
         if told and row.account is not None and (waits := self.waits(post, row.account)):
             told.append(waits)
+        notes = self._not_seen_by(author, post)
         if unknown is not None:
-            told.append(
-                f"no @{unknown} here; sent as an ordinary post; `del` within 2 minutes undoes it"
-            )
-        told += self._not_seen_by(author, post)
-        return Accepted(post, appended.duplicate, "; ".join(told))
+            undone = "sent as an ordinary post; `del` within 2 minutes undoes it"
+            notes.insert(0, f"no @{unknown} here; {undone}")
+        return Accepted(post, appended.duplicate, "; ".join(told + notes), "; ".join(notes))
 
     async def _row(
         self, author: Person, draft: Draft, parent: Post | None
@@ -177,6 +186,7 @@ class Relay:
             attachments=draft.attachments,
             account=self.account_of(draft, author.id),
             most=self.most(author.id),
+            item=draft.item,
         )
         return row, unknown
 
@@ -294,3 +304,7 @@ def _everybody(_author: int) -> Visibility:
 
 def _nothing_waits(_post: Post, _account: int) -> str:
     return ""
+
+
+async def _by_no_other_way(_author: Person, _draft: Draft) -> Post | None:
+    return None

@@ -36,6 +36,7 @@ class Accepted:
     post: Post  # its entry; of a resend, the one made the first time
     duplicate: bool
     said: str  # what its author is told (S1.5); empty: nothing
+    notes: str = ""  # of that, what he has to know even where he is told nothing else
 
 
 class Taking:

@@ -49,6 +49,15 @@ class Addresses:
         hidden = isinstance(found, Author) and self._graph.hides(jid, found.person.id)
         return None if hidden else found
 
+    def asked_by(self, jid: str, bare: str) -> Address | None:
+        """What an address of ours stands for to who asks for something there (S6.1).
+
+        Only whom the operator has blocked is not there.
+        """
+        found = self.of(bare)
+        barred = isinstance(found, Author) and self._graph.barred(found.person.jid)
+        return None if barred or self._graph.barred(jid) else found
+
     def former(self, bare: str) -> Person | None:
         """Who had an address of ours until lately and has another one now (S12.2)."""
         local, _, domain = bare.rpartition("@")

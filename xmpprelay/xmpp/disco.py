@@ -17,9 +17,11 @@ from slixmpp.plugins.xep_0092.stanza import Version
 
 from xmpprelay import __version__
 from xmpprelay.errors import BadRequest, RelayError
-from xmpprelay.xmpp.addresses import Address, Addresses, Author
+from xmpprelay.xmpp.addresses import Address, Addresses, Author, Home
 from xmpprelay.xmpp.component import Component
 from xmpprelay.xmpp.incoming import UNDERSTOOD
+from xmpprelay.xmpp.paging import RSM
+from xmpprelay.xmpp.pubsub.names import FEATURES, PubsubError
 from xmpprelay.xmpp.stanzas import PING, RECEIPTS, VERSION, error_reply, parse_jid, reply, tag
 
 DISCO_INFO: Final = "http://jabber.org/protocol/disco#info"
@@ -31,7 +33,7 @@ STATUS_FORM: Final = "urn:xmpprelay:status"
 RELAY_FEATURE: Final = "urn:xmpprelay:0"
 """By this one relay knows another (S12.3)."""
 
-_NOT_OF_AUTHORS: Final = frozenset({"jabber:iq:register"})
+_NOT_OF_AUTHORS: Final = frozenset({"jabber:iq:register", "jabber:iq:search"})
 
 Answer = Callable[[Element, Address, Element], Element | None]
 """Takes the question, whom it is to, and its payload; gives the payload of the answer."""
@@ -61,6 +63,19 @@ class Nodes(Protocol):
         """The type and the name of a node; None: there is no such node."""
 
 
+class PubsubNodes(Protocol):
+    """Who knows the pubsub nodes at authors' addresses. What he answers comes later."""
+
+    def nodes_at(self) -> Sequence[tuple[str, str]]:
+        """The nodes at an author's address that are listed, as (node, name)."""
+
+    def tell_about(self, iq: Element, target: Address, node: str) -> None:
+        """Answer a question what a node is; also that there is none."""
+
+    def list_items(self, iq: Element, target: Address, node: str) -> None:
+        """Answer a question for the items of a node; also that there is none."""
+
+
 class Questions:
     """Takes <iq/> stanzas of type get and set, and gives each to whoever answers its payload.
 
@@ -74,13 +89,23 @@ class Questions:
         self._addresses = addresses
         self._hears = hears
         self._answers: dict[tuple[str, str], Answer] = {}
+        self._asking: dict[tuple[str, str], Callable[[Element], bool]] = {}
 
-    def answer(self, kind: str, payload: str, by: Answer) -> None:
+    def answer(
+        self,
+        kind: str,
+        payload: str,
+        by: Answer,
+        asks: Callable[[Element], bool] = lambda _: False,
+    ) -> None:
         """Let `by` answer questions of a kind (get, set) with a payload of that tag.
 
-        An answer of None means that it comes later, by `done` or `refused`.
+        An answer of None means that it comes later, by `done` or `refused`. `asks` says of a
+        payload whether it asks an author for something: that is answered for somebody who is cut
+        off from him as for anybody, and not as if there were no such author (S6.1).
         """
         self._answers[kind, payload] = by
+        self._asking[kind, payload] = asks
 
     def payloads(self) -> set[str]:
         """The namespaces of everything that is answered."""
@@ -106,10 +131,14 @@ class Questions:
     def _find(self, iq: Element, sender: str, to: str) -> Element | None:
         if len(iq) != 1 or iq.get("type") not in ("get", "set"):
             raise BadRequest("A question has one payload, and is of type get or set.")
-        by = self._answers.get((iq.get("type", ""), iq[0].tag))
+        sort = iq.get("type", ""), iq[0].tag
+        by = self._answers.get(sort)
         if by is None:
             raise NotUnderstood("This relay does not know that protocol.")
-        target = self._addresses.seen_by(sender, to)
+        look = self._addresses.seen_by
+        if self._asking[sort](iq[0]):
+            look = self._addresses.asked_by
+        target = look(sender, to)
         if target is None:
             raise self._addresses.missing(sender, to)
         return by(iq, target, iq[0])
@@ -122,8 +151,11 @@ class Questions:
         self._component.send(answer)
 
     def refused(self, iq: Element, error: RelayError) -> None:
-        """Answer a question with an error."""
-        self._component.send(error_reply(iq, error))
+        """Answer a question with an error, maybe with what it is about."""
+        answer = error_reply(iq, error)
+        if isinstance(error, PubsubError) and error.payload is not None:
+            answer.insert(0, error.payload)
+        self._component.send(answer)
 
 
 NOTHING: Final = Element("")
@@ -145,34 +177,52 @@ class Discovery:
         self._name = name
         self._contacts = contacts
         self.nodes: Nodes | None = None
+        self.pubsub: PubsubNodes | None = None
         self.status: Callable[[], Mapping[str, str]] = dict  # how the primary is (S14)
+        self.people: Callable[[Element, Element], None] | None = None  # answers who posts here
+        self.shown: Callable[[str], Element | None] = lambda _: None
+        # What stands behind a hash that home@relay shows in its presence (XEP-0115).
         questions.answer("get", tag("query", DISCO_INFO), self._info)
         questions.answer("get", tag("query", DISCO_ITEMS), self._items)
         questions.answer("get", tag("query", VERSION), self._version)
         questions.answer("get", tag("ping", PING), lambda *_: NOTHING)
 
-    def _info(self, iq: Element, target: Address, payload: Element) -> Element:
+    def _info(self, iq: Element, target: Address, payload: Element) -> Element | None:
         if payload.get("node"):
             return self._info_of_node(iq, target, payload.get("node", ""))
-        info = DiscoInfo()
-        if isinstance(target, Author):
-            info.add_identity("account", "registered", name=target.person.handle)
-        elif target.jid == self._addresses.domain:
-            info.add_identity("gateway", "xmpprelay", name=self._name)
-        else:
-            info.add_identity("client", "bot", name=self._name)
-        features = self._questions.payloads() | UNDERSTOOD
-        if isinstance(target, Author):
-            features -= _NOT_OF_AUTHORS
-        else:
-            features |= {RELAY_FEATURE, RECEIPTS}
-        for namespace in sorted(features):
-            info.add_feature(namespace)
-        xml: Element = info.xml
+        xml = self._plain_info(target)
         if target.jid == self._addresses.domain and any(self._contacts.values()):
             xml.append(self._contact_form())
         if not isinstance(target, Author) and (status := self.status()):
             xml.append(_status_form(status))
+        return xml
+
+    def of_home(self) -> Element:
+        """What home@relay is and can do, without what changes with the time."""
+        return self._plain_info(Home(self._addresses.home))
+
+    def _plain_info(self, target: Address) -> Element:
+        info = DiscoInfo()
+        if isinstance(target, Author):
+            info.add_identity("account", "registered", name=target.person.handle)
+            info.add_identity("pubsub", "pep")
+        elif target.jid == self._addresses.domain:
+            info.add_identity("gateway", "xmpprelay", name=self._name)
+            info.add_identity("pubsub", "service", name=self._name)
+        else:
+            info.add_identity("client", "bot", name=self._name)
+        features = self._questions.payloads() | UNDERSTOOD
+        if isinstance(target, Author):
+            features = features - _NOT_OF_AUTHORS | FEATURES
+        else:
+            features |= {RELAY_FEATURE, RECEIPTS}
+        if target.jid == self._addresses.domain:
+            features |= {RSM}
+        elif not isinstance(target, Author):
+            features -= {"jabber:iq:search"}
+        for namespace in sorted(features):
+            info.add_feature(namespace)
+        xml: Element = info.xml
         return xml
 
     def _contact_form(self) -> Element:
@@ -186,21 +236,31 @@ class Discovery:
         xml: Element = form.xml
         return xml
 
-    def _items(self, iq: Element, target: Address, payload: Element) -> Element:
-        items = DiscoItems()
+    def _items(self, iq: Element, target: Address, payload: Element) -> Element | None:
         if payload.get("node"):
             return self._items_of_node(iq, target, payload.get("node", ""))
-        if target.jid == self._addresses.domain:
-            items.add_item(JID(self._addresses.home), name=self._name)
+        if target.jid == self._addresses.domain and self.people is not None:
+            self.people(iq, payload)
+            return None
+        items = DiscoItems()
+        if isinstance(target, Author) and self.pubsub is not None:
+            for node, name in self.pubsub.nodes_at():
+                items.add_item(JID(target.jid), node=node, name=name)
         xml: Element = items.xml
         return xml
 
-    def _info_of_node(self, iq: Element, target: Address, node: str) -> Element:
-        """What a command is (XEP-0050 §2.2)."""
+    def _info_of_node(self, iq: Element, target: Address, node: str) -> Element | None:
+        """What a command is (XEP-0050 §2.2), or a node of somebody's posts (XEP-0060 §5.3)."""
         asker, _ = parse_jid(iq.get("from", ""))
+        shown = None if isinstance(target, Author) else self.shown(node)
+        if shown is not None:
+            return shown
         about = None if self.nodes is None else self.nodes.about(asker, target, node)
         if about is None:
-            raise NoSuchNode("There is no such node here.")
+            if self.pubsub is None:
+                raise NoSuchNode("There is no such node here.")
+            self.pubsub.tell_about(iq, target, node)
+            return None
         info = DiscoInfo()
         info["node"] = node
         info.add_identity("automation", about[0], name=about[1])
@@ -209,12 +269,15 @@ class Discovery:
         xml: Element = info.xml
         return xml
 
-    def _items_of_node(self, iq: Element, target: Address, node: str) -> Element:
-        """The commands that somebody has here (XEP-0050 §2.1)."""
+    def _items_of_node(self, iq: Element, target: Address, node: str) -> Element | None:
+        """The commands that somebody has here (XEP-0050 §2.1), or the items of a node."""
         asker, _ = parse_jid(iq.get("from", ""))
         found = None if self.nodes is None else self.nodes.items(asker, target, node)
         if found is None:
-            raise NoSuchNode("There is no such node here.")
+            if self.pubsub is None:
+                raise NoSuchNode("There is no such node here.")
+            self.pubsub.list_items(iq, target, node)
+            return None
         items = DiscoItems()
         items["node"] = node
         for name, label in found:

@@ -9,10 +9,15 @@ is asked there and is in it. For a plain post that is two looks into dictionarie
 The shapes: a post is its text, from home with the author's name and the post's id around it; a
 boost says who boosts whom; an edit is the new text with <replace/> (XEP-0308), a deletion a
 <retract/> (XEP-0424) with a text for clients that do not know it. Ids in a text are the original's.
+
+Whoever has subscribed to the author's node gets an event of it instead (XEP-0060 §7.1.2.1), with a
+body if he wants one, and always with one where the post is for him: that must be seen by any client
+and belongs into his archive. To devices of others that want events of such nodes (XEP-0163) the
+event goes besides: what they keep of it is a cache, and nobody asks whether it came.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Final, NamedTuple
 from xml.etree.ElementTree import Element, SubElement
@@ -24,6 +29,8 @@ from xmpprelay.core.text import change_id, message_id, short_id
 from xmpprelay.core.wishes import NO_WISHES, Delivery
 from xmpprelay.xmpp.addresses import Addresses
 from xmpprelay.xmpp.incoming import CORRECT, FALLBACK, REPLY, RETRACT
+from xmpprelay.xmpp.pubsub.entries import Entries, add_items
+from xmpprelay.xmpp.pubsub.names import EVENT
 from xmpprelay.xmpp.stanzas import DELAY, HINTS, ORIGIN, XML, format_time, serialise, tag
 
 _TO: Final = "to.is.spliced.in"
@@ -38,15 +45,22 @@ class _Form(NamedTuple):
 
     home: bool  # from home@relay; else from the author's address
     ids: bool  # the text shows the id
-    headline: bool
+    type: str  # of the message
     store: bool
     held: bool
     answers: bool  # carries <reply/>: he was sent the post that it answers, from the same address
     replaces: bool  # of an edit: he has the post; else it comes to him as a new one
+    event: bool = False  # it is an event of the author's node …
+    body: bool = True  # … with a body
+    copy: bool = False  # … to a device, besides what goes to the person
 
 
 class Rendering:
-    """Stanzas of entries for people. `sent` gives a post of that number if he was sent it."""
+    """Stanzas of entries for people.
+
+    `sent` gives a post of that number if a person was sent it, `known` while it is in memory.
+    `devices`, which is set by whoever knows, gives those of a person's that want events besides.
+    """
 
     def __init__(
         self,
@@ -54,7 +68,10 @@ class Rendering:
         addresses: Addresses,
         epoch: str,
         sent: Callable[[int, int], Post | None] = lambda _person, _number: None,
+        known: Callable[[int], Post | None] = lambda _number: None,
     ) -> None:
+        self.entries = Entries(graph, addresses, epoch, known)
+        self.devices: Callable[[int], Sequence[str]] = lambda _person: ()
         self._graph = graph
         self._addresses = addresses
         self._epoch = epoch
@@ -71,6 +88,15 @@ class Rendering:
         that was (XEP-0203).
         """
         form = self._form(post, person, store, held)
+        jid = self._graph.person(person).jid
+        stanza = self._spliced(post, form, jid)
+        if form.event or not (devices := self.devices(person)) or _is_letter(post):
+            return stanza
+        form = _COPY._replace(held=held)
+        copies = (self._spliced(post, form, f"{jid}/{device}") for device in devices)
+        return b"".join((stanza, *copies))
+
+    def _spliced(self, post: Post, form: _Form, to: str) -> bytes:
         shown = post.content
         author = self._handle(post.author)
         boosted = author if shown is post else self._handle(shown.author)
@@ -80,7 +106,7 @@ class Rendering:
             made = self._made[key] = self._make(post, form)
             if len(self._made) > _KEPT:
                 self._made.popitem(last=False)
-        return made[0] + _escaped(self._graph.person(person).jid) + made[1]
+        return made[0] + _escaped(to) + made[1]
 
     def _handle(self, person: int) -> str | None:
         return self._graph.person(person).handle
@@ -89,28 +115,34 @@ class Rendering:
 
     def _form(self, post: Post, person: int, store: bool, held: bool) -> _Form:
         wishes = self._graph.wishes(person)
-        home = self._from_home(post, person)
+        mode = self._mode(post, person)
+        home, event = mode is Mode.HOME, mode is Mode.PUBSUB or mode is Mode.PUBSUB_BODY
         if wishes is NO_WISHES and _is_plain(post):
-            return _Form(home, home, False, store, held, False, False)
+            if not event:
+                return _Form(home, home, "chat", store, held, False, False)
+            body = mode is Mode.PUBSUB_BODY
+            return _Form(home, home, _type(store), store, held, False, False, event, body)
         personal = self._is_personal(post, person)
+        store = store or personal or wishes.archive
         headline = wishes.delivery is Delivery.HEADLINE and not personal
         return _Form(
             home=home,
             ids=home or wishes.ids,
-            headline=headline,
-            store=store or personal or wishes.archive,
+            type=_type(store) if event and not personal else "headline" if headline else "chat",
+            store=store,
             held=held,
             answers=post.parent is not None and self._had_parent(post.parent, person, post),
             replaces=post.kind is Kind.EDIT and self._has_original(post, person),
+            event=event,
+            body=personal or mode is not Mode.PUBSUB,
         )
 
-    def _from_home(self, post: Post, person: int) -> bool:
+    def _mode(self, post: Post, person: int) -> Mode:
         """S1.2; who does not follow is written to from home, in a direct message by its author."""
-        changed = _changed(post)
-        if changed.kind is Kind.DIRECT:
-            return False
+        if _is_letter(post):
+            return Mode.AUTHOR
         follow = self._graph.follow(person, post.author)
-        return follow is None or follow.mode is Mode.HOME
+        return Mode.HOME if follow is None else follow.mode
 
     def _is_personal(self, post: Post, person: int) -> bool:
         """Whether it is for him: then it belongs into his archive (S1.4). A change is as its post.
@@ -132,7 +164,7 @@ class Rendering:
         return self._sender(parent, person) == self._sender(post, person)
 
     def _sender(self, post: Post, person: int) -> str:
-        if self._from_home(post, person):
+        if self._mode(post, person) is Mode.HOME:
             return self._addresses.home
         return self._addresses.author(self._graph.person(post.author))
 
@@ -146,13 +178,18 @@ class Rendering:
         name = self._name(post)
         author = self._graph.person(post.author)
         sender = self._addresses.home if form.home else self._addresses.author(author)
-        kind = "headline" if form.headline else "chat"
-        message = Element(tag("message"), {"from": sender, "to": _TO, "type": kind, "id": name})
+        named = {"from": sender, "to": _TO, "type": form.type}
+        message = Element(
+            tag("message"), {**named, "id": f"{name}{_COPIED}" if form.copy else name}
+        )
         if post.content.lang is not None:
             message.set(f"{{{XML}}}lang", post.content.lang)
-        SubElement(message, tag("body")).text = self._text(post, form)
-        self._refer(message, post, form, sender)
-        SubElement(message, tag("origin-id", ORIGIN), id=name)
+        if form.event:
+            self._tell(message, post)
+        if form.body:
+            SubElement(message, tag("body")).text = self._text(post, form)
+            self._refer(message, post, form, sender)
+            SubElement(message, tag("origin-id", ORIGIN), id=name)
         if not form.store:
             SubElement(message, tag("no-store", HINTS))
         if form.held:
@@ -162,6 +199,16 @@ class Rendering:
             )
         before, _, after = serialise(message).partition(_TO.encode())
         return before, after
+
+    def _tell(self, message: Element, post: Post) -> None:
+        """The event of the author's node (XEP-0060 §7.1.2.1, §7.2.2.1)."""
+        changed = _changed(post)
+        items = add_items(message)
+        if post.kind is Kind.DELETE:
+            SubElement(items, tag("retract", EVENT), id=self.entries.name(changed))
+        else:
+            edited = post.created if post.kind is Kind.EDIT else None
+            items.append(self.entries.item(EVENT, changed, edited))
 
     def _name(self, post: Post) -> str:
         if post.kind not in CHANGES or post.original is None:
@@ -195,6 +242,32 @@ class Rendering:
             SubElement(message, tag("fallback", FALLBACK), {"for": RETRACT})
         elif form.replaces:
             SubElement(message, tag("replace", CORRECT), id=changed)
+
+
+_COPIED: Final = ".n"
+"""Ends the id of a copy to a device: none of it is asked about when it comes back."""
+
+_COPY: Final = _Form(
+    home=False,
+    ids=False,
+    type="headline",
+    store=False,
+    held=False,
+    answers=False,
+    replaces=False,
+    event=True,
+    body=False,
+    copy=True,
+)
+
+
+def _type(store: bool) -> str:
+    """How an event goes: so that a server keeps it for who is away, or so that none does."""
+    return "normal" if store else "headline"
+
+
+def _is_letter(post: Post) -> bool:
+    return _changed(post).kind is Kind.DIRECT
 
 
 def _is_plain(post: Post) -> bool:

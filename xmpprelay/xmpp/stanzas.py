@@ -152,7 +152,8 @@ def error_reply(stanza: Element, error: RelayError, *, bare: bool = False) -> El
     element = SubElement(answer, tag("error"), type=error.type)
     SubElement(element, tag(error.condition, STANZA_ERRORS))
     if error.specific is not None:
-        SubElement(element, error.specific)
+        named = {} if error.feature is None else {"feature": error.feature}
+        SubElement(element, error.specific, named)
     if not bare:
         text = SubElement(element, tag("text", STANZA_ERRORS))
         text.set(f"{{{XML}}}lang", "en")

@@ -19,6 +19,7 @@ from xmpprelay.core.model import OWN_LANE, Person
 from xmpprelay.errors import BadCommand, RelayError
 from xmpprelay.xmpp.addresses import Addresses
 from xmpprelay.xmpp.component import Component
+from xmpprelay.xmpp.pubsub.names import EVENT, MICROBLOG
 from xmpprelay.xmpp.stanzas import (
     QUICK_RESPONSE,
     chat,
@@ -63,6 +64,10 @@ class Voice:
         # Says otherwise what a return has left, to whoever wants it so; whether it does.
         self.state: Callable[[], tuple[str | None, str | None]] = lambda: (None, None)
         # The <show/> and <status/> of home@relay (S14).
+        self.photo: Callable[[str], Element | None] = lambda _: None
+        # Which picture an address of ours has, for its presence (XEP-0153).
+        self.shows_interest: Callable[[Element, str], None] = lambda _here, _to: None
+        # Puts into the presence of home@relay of what it wants events (XEP-0163).
 
     # Who is spoken to
 
@@ -207,14 +212,22 @@ class Voice:
         for name, text in (("show", show), ("status", status)):
             if text is not None:
                 SubElement(here, tag(name)).text = text
+        photo = self.photo(address)
+        if photo is not None:
+            here.append(photo)
+        if address == self._addresses.home:
+            self.shows_interest(here, follower)
         return here
 
-    async def shows(self, people: Sequence[str]) -> None:
-        """Let people see the presence of home@relay as it is now; a portion at a time."""
+    async def shows(self, people: Sequence[str], address: str | None = None) -> None:
+        """Let people see the presence of an address as it is now; a portion at a time.
+
+        It is that of home@relay if none is given.
+        """
         for number, jid in enumerate(people):
             if number % PORTION == 0:
                 await asyncio.sleep(0)
-            self._component.send(self.here(self._addresses.home, jid))
+            self._component.send(self.here(address or self._addresses.home, jid))
 
     def not_subscribed(self, cause: Element, follower: str, address: str) -> None:
         """Tell a server that its roster is out of date (RFC 6121 §4.3.2)."""
@@ -224,10 +237,18 @@ class Voice:
         """Tell a follower's server that the author has let him follow (S5.2)."""
         address = self._addresses.author(author)
         self._component.send(presence(address, follower.jid, "subscribed"))
-        self._component.send(presence(address, follower.jid))
+        self._component.send(self.here(address, follower.jid))
 
     def follow_ended(self, follower: Person, author: Person) -> None:
         """Tell a follower's server that he follows no more (RFC 6121 §3.2.1)."""
         address = self._addresses.author(author)
         self._component.send(presence(address, follower.jid, "unavailable"))
         self._component.send(presence(address, follower.jid, "unsubscribed"))
+
+    def subscription(self, follower: Person, author: Person, state: str) -> None:
+        """Tell somebody who gets events what his subscription is now (XEP-0060 §12.12)."""
+        named = {"from": self._addresses.author(author), "to": follower.jid, "type": "headline"}
+        message = Element(tag("message"), named)
+        told = {"node": MICROBLOG, "jid": follower.jid, "subscription": state}
+        SubElement(SubElement(message, tag("event", EVENT)), tag("subscription", EVENT), told)
+        self._component.send(message)
