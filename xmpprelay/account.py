@@ -65,8 +65,8 @@ class Joined:
 class Account:
     """Changes of people's accounts.
 
-    `forget` is told of everybody who has left, and `queued` of what does not wait for the primary
-    any more.
+    `joined` is told of everybody who has got his first handle, `forget` of everybody who has left,
+    and `queued` of what does not wait for the primary any more.
     """
 
     def __init__(
@@ -95,6 +95,7 @@ class Account:
         self._monotonic = monotonic
         self._kept: OrderedDict[str, tuple[float, Draft]] = OrderedDict()
         self.forget: list[Callable[[int], None]] = [people.forget, choices.forget]
+        self.joined: Callable[[Person], object] = lambda _: None
         self.queued: Callable[[Sequence[Queued]], None] = lambda _: None
 
     def load(self, handles: Iterable[Handle]) -> None:
@@ -115,6 +116,7 @@ class Account:
         if before is not None and before.handle is not None:
             return await self._rename(before, before.handle, typed)
         person = await self._people.join(jid, typed)
+        self.joined(person)
         draft = self._take_kept(jid)
         if draft is None:
             return Joined(person)
@@ -168,7 +170,9 @@ class Account:
         local = jid.rpartition("@")[0]
         for handle in islice(derived(local, self._reserved), _TRIES):
             with suppress(HandleTaken):
-                return await self._people.join(jid, handle)
+                person = await self._people.join(jid, handle)
+                self.joined(person)
+                return person
         raise NotRegistered(
             "No handle can be made of your address, so this was not posted. Send `join yourname` "
             "first, then this message again."

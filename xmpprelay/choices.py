@@ -6,7 +6,7 @@ in commit order. Groups, mutes, caps and digests are wishes too, and are changed
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
 
 from xmpprelay.core.graph import Graph
@@ -38,20 +38,8 @@ SETTINGS: Final[Mapping[str, tuple[str, Callable[[str], Any]]]] = {
 CLIENT_ZONE: Final = "client-tz"
 """The setting that keeps the zone that a person's client tells: nobody types it."""
 
-PROFILE: Final = ("name", "about", "bot")
-"""The settings that others see."""
-
-
-@dataclass(frozen=True, slots=True)
-class Profile:
-    """What an author tells of himself."""
-
-    name: str = ""
-    about: str = ""
-    bot: bool = False
-
-
-_NO_PROFILE: Final = Profile()
+BOT: Final = "bot"
+"""The setting by which an author says that he is a program; others see it."""
 
 
 class Choices:
@@ -60,12 +48,12 @@ class Choices:
     def __init__(self, db: Database, graph: Graph) -> None:
         self._db = db
         self._graph = graph
-        self._profiles: dict[int, Profile] = {}
+        self._bots: set[int] = set()
 
     def load(self, settings: Iterable[tuple[int, str, str]]) -> None:
         """Take up what is stored: (person, name, value); other names are left alone."""
         for person, name, value in settings:
-            if name in SETTINGS or name in PROFILE or name == CLIENT_ZONE:
+            if name in SETTINGS or name in (BOT, CLIENT_ZONE):
                 self._apply(person, name, value)
 
     def change(self, person: int, **fields: Any) -> None:
@@ -107,9 +95,8 @@ class Choices:
             self.change(person, **{field: chosen})
         elif name == CLIENT_ZONE:
             self.change(person, client_zone=value)
-        elif name in PROFILE:
-            told: Any = _switch(value or "") if name == "bot" else value or ""
-            self._profiles[person] = replace(self.profile(person), **{name: told})
+        elif name == BOT:
+            (self._bots.add if _switch(value or "") else self._bots.discard)(person)
 
     def word(self, person: int, name: str) -> str | None:
         """The value of a setting as it is typed; None: nothing is chosen, and there is no default.
@@ -121,13 +108,13 @@ class Choices:
             return "on" if value else "off"
         return None if value is None else str(value)
 
-    def profile(self, person: int) -> Profile:
-        """What an author tells of himself."""
-        return self._profiles.get(person, _NO_PROFILE)
+    def is_bot(self, person: int) -> bool:
+        """Whether an author says that he is a program."""
+        return person in self._bots
 
     def forget(self, person: int) -> None:
         """Somebody has left: he has chosen nothing any more."""
-        self._profiles.pop(person, None)
+        self._bots.discard(person)
         self._graph.set_wishes(person, NO_WISHES)
 
     def of(self, person: int) -> Wishes:

@@ -3,7 +3,7 @@
 Nothing that came in goes out again. What can be decoded as one of four formats is scaled down,
 turned as its EXIF data says, and written as a PNG of our own: so there is no metadata in it, no
 place where somebody was, and nothing behind the picture that is another file as well. PNG for all,
-since that is what every client can show and what XEP-0084 §4.2.1 asks for; whatever would be too
+since that is what every client can show and what XEP-0084 §4.1 asks for; whatever would be too
 large as such gets smaller.
 
 Decoding is where a stranger's bytes meet a large library. So the size in bytes is bounded before,

@@ -96,7 +96,7 @@ class Volume:
         if pinned is not None:
             return pinned
         measured = self._tiers.get(author, Tier.PERSON)
-        if measured is Tier.PERSON and self._choices.profile(author).bot:
+        if measured is Tier.PERSON and self._choices.is_bot(author):
             return Tier.OUTLET
         return measured
 

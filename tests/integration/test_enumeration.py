@@ -74,6 +74,17 @@ OF_AUTHORS: Final = {
     "an empty form at his address": question(f"<command xmlns='{COMMANDS}' node='last'/>", "set"),
     "a search for his words": typed('find "words of {name}"'),
     "a search for his tag": typed("find #tagof{name}"),
+    "a search for him": typed('find "{name}"'),
+    "the form of find": form("find", "what={name}"),
+    "a search in the directory": question(
+        "<query xmlns='jabber:iq:search'><nick>{name}</nick></query>", "set", RELAY
+    ),
+    "a form in the directory": question(
+        "<query xmlns='jabber:iq:search'><x xmlns='jabber:x:data' type='submit'>"
+        "<field var='nick'><value>{name}</value></field></x></query>",
+        "set",
+        RELAY,
+    ),
     "a probe": presence("probe"),
     "a probe with a resource": presence("probe", f"{{name}}@{RELAY}/x"),
     "the end of a subscription": presence("unsubscribe"),
@@ -86,6 +97,7 @@ OF_AUTHORS: Final = {
         f"<query xmlns='http://jabber.org/protocol/disco#items' node='{COMMANDS}'/>"
     ),
     "vCard": question("<vCard xmlns='vcard-temp'/>"),
+    "vCard4": question("<vcard xmlns='urn:ietf:params:xml:ns:vcard-4.0'/>"),
     "version": question("<query xmlns='jabber:iq:version'/>"),
     "ping": question("<ping xmlns='urn:xmpp:ping'/>"),
     "something unknown": question("<query xmlns='urn:example:unknown'/>"),
@@ -94,7 +106,7 @@ OF_AUTHORS: Final = {
 """Everything that shows whether there is an author. To ask to follow, and to write, are no reading:
 they are answered as by somebody who is protected, and who takes no letters (S6.1)."""
 
-TELL_NOBODY: Final = ("the end of a subscription", "something unknown", "a change of his")
+TELL_NOBODY: Final = ("the end of a subscription", "something unknown")
 """The same is said of everybody."""
 
 # A post, by {post}

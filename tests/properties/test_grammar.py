@@ -18,6 +18,7 @@ from xmpprelay.commands.arguments import (
     RATE,
     SPAN,
     TAG,
+    URL,
     VERB,
     WHO,
     ZONE,
@@ -218,6 +219,7 @@ def values(kind: Kind) -> st.SearchStrategy[Value]:
         LANGUAGE: st.sampled_from(["de", "pt-BR", "zh-Hant-TW"]),
         VERB: st.sampled_from(sorted(COMMAND_WORDS)),
         LINK: st.one_of(st.builds(Domain, DOMAINS), CODES),
+        URL: st.sampled_from(["https://example.org", "HTTP://a.b/c?d=e#f", "https://[::1]:80/"]),
     }[kind]
 
 

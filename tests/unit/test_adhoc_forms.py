@@ -77,6 +77,10 @@ FILLED: list[tuple[str, dict[str, str], dict[str, Value]]] = [
     ("profile", {}, {}),
     ("profile", {"field": "name", "text": "Bob"}, {"field": "name", "text": Phrase("Bob")}),
     ("profile", {"field": "bot", "setting": "on"}, {"field": "bot", "setting": "on"}),
+    ("profile", {"field": "about", "text": "off"}, {"field": "about", "text": "off"}),
+    ("profile", {"field": "url", "text": "https://a.b"}, {"field": "url", "text": "https://a.b"}),
+    ("profile", {"field": "picture", "setting": "off"}, {"field": "picture", "setting": "off"}),
+    ("profile", {"field": "own"}, {"field": "own"}),
     ("tz", {"zone": "Europe/Berlin"}, {"zone": "Europe/Berlin"}),
     ("catchup", {"n": "5"}, {"n": 5}),
     ("catchup", {"n": "digest"}, {"n": "digest"}),
@@ -129,6 +133,9 @@ def test_a_form_means_the_same_as_the_line() -> None:
         ("like", {}),
         ("group", {"members": "bob"}),
         ("profile", {"field": "name"}),
+        ("profile", {"field": "url", "text": "example.org"}),
+        ("profile", {"field": "picture", "setting": "on"}),
+        ("profile", {"field": "own", "text": "me"}),
         ("on+", {"what": "nogroup"}),
         ("join", {}),
         ("follow", {"who": "b" * 5000}),
@@ -171,6 +178,12 @@ def test_what_is_required_is_what_every_form_of_the_verb_needs() -> None:
     assert required["report"] == {"id"}
     assert required["group"] == {"group"}
     assert required["profile"] == required["timeline"] == set()
+
+
+def test_a_field_of_several_forms_offers_what_any_of_them_takes() -> None:
+    options = {field.name: field.options for field in fields_of(BY_WORD["profile"])}
+    assert options["field"] == ("name", "about", "url", "bot", "picture", "own")
+    assert options["setting"] == ("on", "off")
 
 
 def test_groups_are_offered_for_choice() -> None:

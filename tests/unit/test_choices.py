@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from xmpprelay.choices import PROFILE, SETTINGS, Choices, Profile
+from xmpprelay.choices import SETTINGS, Choices
 from xmpprelay.core.graph import Graph
 from xmpprelay.core.model import Person
 from xmpprelay.core.wishes import NO_WISHES, Delivery, Dms, Whose, Window
@@ -87,18 +87,20 @@ async def test_what_cannot_be_stored_changes_nothing(db: Database, graph: Graph)
     await db.close()
     with pytest.raises(TryLater):
         await choices.set_all(ALICE, {"replies": "all", "bot": "on"}, lambda: told.append(1))
-    assert (choices.of(ALICE), choices.profile(ALICE), told) == (NO_WISHES, Profile(), [])
+    assert (choices.of(ALICE), choices.is_bot(ALICE), told) == (NO_WISHES, False, [])
 
 
-async def test_a_profile_is_kept_and_forgotten(db: Database, graph: Graph) -> None:
+async def test_who_is_a_bot_is_kept_and_forgotten(db: Database, graph: Graph) -> None:
     choices = Choices(db, graph)
-    assert choices.profile(ALICE) == Profile("", "", bot=False)
-    await choices.set_all(ALICE, {"name": "Alice", "about": "me", "bot": "on", "replies": "all"})
-    assert set(PROFILE) == {"name", "about", "bot"}
+    assert not choices.is_bot(ALICE)
+    await choices.set_all(ALICE, {"bot": "on", "replies": "all"})
     for each in (choices, await after_a_restart(db)):
-        assert each.profile(ALICE) == Profile("Alice", "me", bot=True)
+        assert each.is_bot(ALICE)
+    await choices.set(ALICE, "bot", "off")
+    assert not choices.is_bot(ALICE)
+    await choices.set(ALICE, "bot", "on")
     choices.forget(ALICE)
-    assert (choices.profile(ALICE), choices.of(ALICE)) == (Profile(), NO_WISHES)
+    assert (choices.is_bot(ALICE), choices.of(ALICE)) == (False, NO_WISHES)
 
 
 async def test_settings_of_others_are_left_alone(db: Database, graph: Graph) -> None:

@@ -371,17 +371,37 @@ _MAX_PHRASE_CHARS: Final = 100
 class Quoted:
     """A phrase between quotation marks; with `asks`, a bare word is a Miss."""
 
-    def __init__(self, usage: str = '"WORDS"', *, asks: bool = False) -> None:
+    def __init__(
+        self, usage: str = '"WORDS"', *, asks: bool = False, most: int = _MAX_PHRASE_CHARS
+    ) -> None:
         self.usage = usage
         self.asks = asks
+        self.most = most
 
     def fit(self, word: Word, reading: Reading) -> Phrase | Miss | None:
-        """The phrase, at most 100 characters."""
-        if word.quoted and len(word.text) > _MAX_PHRASE_CHARS:
-            return Miss(Cause.RANGE, f"that is too much: {_MAX_PHRASE_CHARS} characters at most")
+        """The phrase, at most 100 characters if nothing else is said."""
+        if word.quoted and len(word.text) > self.most:
+            return Miss(Cause.RANGE, f"that is too much: {self.most} characters at most")
         if word.quoted:
             return Phrase(word.text) if word.text else None
         return Miss(Cause.MARK, 'such words stand in "quotation marks"') if self.asks else None
+
+
+_URL: Final = re.compile(r"https?://[^\s\"]+", re.IGNORECASE)
+
+
+class Url:
+    """An address on the web; whether it is well-formed is said later."""
+
+    usage = "URL"
+
+    def fit(self, word: Word, reading: Reading) -> str | Miss | None:
+        """The address as typed, between quotation marks or not."""
+        if _URL.fullmatch(word.text) is not None:
+            return word.text
+        if not word.quoted and "." not in word.text:
+            return None
+        return Miss(Cause.MARK, "an address on the web begins with https://")
 
 
 class Language:
@@ -479,6 +499,7 @@ QUOTED: Final = Quoted()
 TARGET: Final = Either(DomainKind(), TAG, QUOTED, WHO)
 ZONE: Final = Zone()
 LANGUAGE: Final = Language()
+URL: Final = Url()
 VERB: Final = VerbWord()
 LINK: Final = InstanceOrCode()
 ON_OFF: Final = Choice("on", "off")

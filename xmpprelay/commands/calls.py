@@ -11,15 +11,18 @@ from xmpprelay.choices import Choices
 from xmpprelay.commands.values import Handle, Jid, Value
 from xmpprelay.core.graph import Graph
 from xmpprelay.core.model import Draft, Person
+from xmpprelay.directory import Directory
 from xmpprelay.errors import BadCommand, UnknownHandle
 from xmpprelay.inserting import Inserting
 from xmpprelay.keeping_out import KeepingOut
 from xmpprelay.less import Less
 from xmpprelay.linking import Linking
 from xmpprelay.people import People
+from xmpprelay.profiles import Profiles
 from xmpprelay.reading import Reading
 from xmpprelay.relay import Relay
 from xmpprelay.reporting import Reporting
+from xmpprelay.sources import Sources
 from xmpprelay.volume import Volume
 
 _NAMES_AT_MOST: Final = 50
@@ -40,10 +43,13 @@ class Rooms:
     reporting: Reporting
     less: Less
     volume: Volume
+    profiles: Profiles
+    directory: Directory
     domain: str  # the relay's own
     now: Callable[[], datetime]
     linking: Linking | None = None  # None: nobody can link an account here
     inserting: Inserting | None = None  # None: nothing is inserted anywhere
+    sources: Sources | None = None  # None: posts come by no other way
 
     def who(self, value: Value) -> Person:
         """The author that an argument names; UnknownHandle if nobody of that name posts here."""

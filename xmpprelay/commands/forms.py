@@ -8,7 +8,7 @@ Nothing here knows XMPP; `xmpp/adhoc.py` writes the fields down as XEP-0004 want
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Final, TypeGuard
@@ -90,12 +90,19 @@ def fields_of(verb: Verb, here: str | None = None, groups: Sequence[str] = ()) -
     slots: dict[str, Slot] = {}
     for form in verb.forms:
         for slot in form.slots:
-            slots.setdefault(slot.name, slot)
+            slots[slot.name] = _both(slots.get(slot.name, slot), slot)
     fields = [_field(verb, slot, here, groups) for slot in slots.values()]
     if verb.takes_text:
         required = any(form.rest is Rest.REQUIRED for form in verb.forms)
         fields.append(Field(TEXT, Sort.LINES, _LABELS[TEXT], required))
     return fields
+
+
+def _both(one: Slot, other: Slot) -> Slot:
+    """One field for two slots of a name: of two choices, whatever can be chosen in either."""
+    if not isinstance(one.kind, Choice) or not isinstance(other.kind, Choice):
+        return one
+    return replace(one, kind=Choice(*dict.fromkeys((*one.kind.words, *other.kind.words))))
 
 
 def _field(verb: Verb, slot: Slot, here: str | None, groups: Sequence[str]) -> Field:

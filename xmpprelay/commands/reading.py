@@ -4,17 +4,19 @@ An author whom the asker may not know is answered as one who does not exist (S6.
 `Rooms.author` and `Commands.read`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from xmpprelay.commands.calls import Call, Function, Rooms
 from xmpprelay.commands.values import PostId, Tag, Value
+from xmpprelay.core.model import Person
 from xmpprelay.core.text import short_id
 from xmpprelay.reading import SHOWN, Found, age, fitting, has_tag, has_words, line_of
 
 _LAST: Final = 5
 _TIMELINE: Final = 10
 _FOUND: Final = 10
+_PEOPLE: Final = 5
 
 
 async def _show_last(rooms: Rooms, call: Call) -> str:
@@ -37,15 +39,32 @@ async def _timeline(rooms: Rooms, call: Call) -> str:
 
 
 async def _find(rooms: Rooms, call: Call) -> str:
-    """`find "WORDS"`, `find #TAG`."""
+    """`find "WORDS"`, also of people; `find #TAG`."""
     what: Value = call.arguments["what"]
-    fits = has_tag(what.name) if isinstance(what, Tag) else has_words(_words(what))
+    if isinstance(what, Tag):
+        return await _find_posts(rooms, call, has_tag(what.name))
+    words = _words(what)
+    people = await rooms.directory.find(call.sender, words, _PEOPLE + 1)
+    posts = await _find_posts(rooms, call, has_words(words))
+    if not people:
+        return posts
+    names = [_named(rooms, each) for each in people[:_PEOPLE]]
+    more = ", and more" if len(people) > _PEOPLE else ""
+    return f"People: {', '.join(names)}{more}\n{posts}"
+
+
+async def _find_posts(rooms: Rooms, call: Call, fits: Callable[[str], bool]) -> str:
     found = await rooms.reading.find(call.sender, fits, _FOUND)
     if not found.posts:
         return (
             "No such post; only the newest are looked through." if found.more else "No such post."
         )
     return "\n".join(_lines(rooms, found))
+
+
+def _named(rooms: Rooms, author: Person) -> str:
+    name = rooms.profiles.of(author.id).name
+    return f"@{author.handle} ({name})" if name else f"@{author.handle}"
 
 
 def _words(value: Value) -> str:
@@ -70,20 +89,19 @@ async def _whois(rooms: Rooms, call: Call) -> str:
     """`whois WHO`."""
     author = rooms.author(call, call.arguments["who"])
     about = await rooms.reading.about(call.sender, author)
-    profile = rooms.choices.profile(author.id)
-    name = f"@{author.handle}" if not profile.name else f"@{author.handle} ({profile.name})"
-    parts = [f"{name}, {author.handle}@{rooms.domain}"]
+    profile = rooms.profiles.of(author.id)
+    parts = [f"{_named(rooms, author)}, {author.handle}@{rooms.domain}"]
     if about.since is not None:
         parts.append(f"here since {about.since:%Y-%m-%d}")
     parts.append(f"{about.followers} follower{'' if about.followers == 1 else 's'}")
     if about.protected:
         parts.append("protected")
-    if profile.bot:
+    if rooms.choices.is_bot(author.id):
         parts.append("a bot")
     if about.last is not None:
         parts.append(f"last post {_ago(age(about.last, rooms.now()))}")
     line = ", ".join(parts)
-    return f"{line}\n{profile.about}" if profile.about else line
+    return "\n".join([line, *filter(None, (profile.about, profile.url))])
 
 
 def _ago(span: str) -> str:

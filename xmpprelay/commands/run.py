@@ -15,6 +15,7 @@ from xmpprelay.commands import (
     keeping_out,
     less,
     linking,
+    profile,
     reading,
     service,
     settings,
@@ -120,6 +121,7 @@ _VERBS: Final[Mapping[str, Function]] = {
     **keeping_out.VERBS,
     **less.VERBS,
     **linking.VERBS,
+    **profile.VERBS,
     **service.VERBS,
     **writing.VERBS,
 }

@@ -1,4 +1,4 @@
-"""Commands that set something: one's settings and one's profile.
+"""Commands that set something.
 
 Each setting of `choices.SETTINGS` is a verb of the same name with one word; what is said when it is
 set stands in one table here, and the form of all settings (`xmpp/adhoc.py`) is made from the same
@@ -12,8 +12,8 @@ from functools import lru_cache
 from typing import Final
 
 from xmpprelay.commands.calls import Call, Function, Rooms
-from xmpprelay.commands.values import Phrase, Value
-from xmpprelay.errors import BadCommand, NotRegistered
+from xmpprelay.commands.values import Value
+from xmpprelay.errors import BadCommand
 from xmpprelay.people import CATCHUP, CATCHUP_USUAL, catchup_number, catchup_word
 
 _SAID: Final[Mapping[str, Mapping[str, str]]] = {
@@ -108,36 +108,6 @@ def _zones() -> Mapping[str, str]:
     return {name.lower(): name for name in ("UTC", "GMT", *zoneinfo.available_timezones())}
 
 
-async def _profile(rooms: Rooms, call: Call) -> str:
-    """`profile`, `profile name "…"`, `profile about "…"`, `profile bot on|off`."""
-    person = rooms.graph.by_jid(call.sender)
-    if person is None or person.handle is None:
-        raise NotRegistered("Only who posts here has a profile: `join yourname` first.")
-    field = call.arguments.get("field")
-    if field is None:
-        return _own_profile(rooms, person.id, person.handle)
-    if field == "bot":
-        word = str(call.arguments["setting"])
-        await rooms.choices.set(person.id, "bot", word)
-        return "You are shown as a bot." if word == "on" else "You are not shown as a bot."
-    text = _phrase(call.arguments["text"])
-    await rooms.choices.set(person.id, str(field), text)
-    return f"Your {'name' if field == 'name' else 'description'} is: {text}"
-
-
-def _own_profile(rooms: Rooms, person: int, handle: str) -> str:
-    profile = rooms.choices.profile(person)
-    lines = [f"You are @{handle}, {handle}@{rooms.domain}."]
-    lines.append(f"Name: {profile.name or 'none'}")
-    lines.append(f"About: {profile.about or 'nothing'}")
-    lines.append(f"Bot: {'yes' if profile.bot else 'no'}")
-    return "\n".join(lines)
-
-
-def _phrase(value: Value) -> str:
-    return value.text if isinstance(value, Phrase) else str(value)
-
-
 # --- All settings as one form --------------------------------------------------------------------
 
 FORM: Final = (*_SAID, "lang", "tz", CATCHUP)
@@ -185,6 +155,5 @@ VERBS: Final[Mapping[str, Function]] = {
     **{name: _setter(name) for name in _SAID},
     "lang": _lang,
     "tz": _tz,
-    "profile": _profile,
 }
 """The verbs that this file does."""

@@ -29,6 +29,7 @@ from xmpprelay.commands.arguments import (
     SPAN,
     TAG,
     TARGET,
+    URL,
     VERB,
     WHO,
     ZONE,
@@ -176,6 +177,8 @@ _N: Final = Slot("n", Number(1, 50), optional=True)
 _MAYBE_WHAT: Final = Slot("what", NAME, optional=True)
 _MAYBE_SPAN: Final = Slot("span", SPAN, optional=True)
 
+_TEXT_OR_OFF: Final = Either(Choice("off"), Quoted('"TEXT"', most=500))
+
 WRITE: Final = "Write"
 FOLLOW: Final = "Follow"
 READ: Final = "Read"
@@ -300,11 +303,14 @@ VERBS: Final = (
         "profile",
         (
             Form(),
-            Form((Slot("field", Choice("name", "about")), Slot("text", Quoted('"TEXT"')))),
+            Form((Slot("field", Choice("name", "about")), Slot("text", _TEXT_OR_OFF))),
+            Form((Slot("field", Choice("url")), Slot("text", Either(Choice("off"), URL)))),
             Form((Slot("field", Choice("bot")), Slot("setting", ON_OFF))),
+            Form((Slot("field", Choice("picture")), Slot("setting", Choice("off")))),
+            Form((Slot("field", Choice("own")),)),
         ),
         ACCOUNT,
-        "What others see of you.",
+        "What others see of you; `own` takes it over from your own address.",
     ),
     Verb(
         "feed", _one(Slot("what", Choice("new", "private", "public"), optional=True)), ACCOUNT,

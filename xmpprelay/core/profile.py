@@ -47,7 +47,7 @@ class Picture:
 
     @property
     def sha1(self) -> str:
-        """Its id (XEP-0084 §4.1, XEP-0153)."""
+        """Its id (XEP-0084 §3.1, XEP-0153 §3.1)."""
         return sha1(self.data).hexdigest()  # noqa: S324 - what the specifications ask for
 
 

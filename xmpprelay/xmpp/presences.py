@@ -9,7 +9,8 @@ committed first and then confirmed.
   refused, and then allows it or puts home on his list, is asked again.
 - probe: an answer, and a sign that the prober is there (S11.1).
 - available, unavailable: remembered for people who follow somebody, and for nobody else; and what
-  their devices want events of (`interests.py`).
+  their devices want events of (`interests.py`). An author's tells which picture his own address
+  has (`own_cards.py`).
 - error: no answer; from our own server, that it cannot reach a follower's domain (docs/flow.md).
 
 Any of them but an error shows that the sender's domain is there again, if it was not.
@@ -30,6 +31,7 @@ from xmpprelay.people import Outcome, People, asked
 from xmpprelay.xmpp.addresses import Addresses, Author, Home
 from xmpprelay.xmpp.barrier import Barrier
 from xmpprelay.xmpp.interests import Interests
+from xmpprelay.xmpp.own_cards import OwnCards
 from xmpprelay.xmpp.stanzas import (
     UNREACHABLE,
     error_condition,
@@ -46,7 +48,11 @@ _MIN_PRIORITY, _MAX_PRIORITY = -128, 127
 
 
 class Presences:
-    """Takes presence stanzas. `queue` runs a person's affairs one after the other."""
+    """Takes presence stanzas. `queue` runs a person's affairs one after the other.
+
+    `came`, `left` and `granted`, which are set by whoever builds the relay, are told of devices of
+    people known here, and of who lets his presence be seen.
+    """
 
     def __init__(
         self,
@@ -58,6 +64,7 @@ class Presences:
         barrier: Barrier,
         keeping_out: KeepingOut,
         interests: Interests,
+        own_cards: OwnCards,
         *,
         queue: Callable[[str, Callable[[], Coroutine[Any, Any, None]]], bool],
         wake: Callable[[], None],
@@ -71,9 +78,13 @@ class Presences:
         self._barrier = barrier
         self._keeping_out = keeping_out
         self._interests = interests
+        self._own_cards = own_cards
         self._queue = queue
         self._wake = wake
         self._now = now
+        self.came: Callable[[int, str], None] = _nothing
+        self.left: Callable[[int, str | None], None] = _nothing
+        self.granted: Callable[[int], None] = _nothing
 
     def take(self, stanza: Element) -> None:
         """One presence stanza; returns at once."""
@@ -137,11 +148,13 @@ class Presences:
 
     def _available(self, sender: str, resource: str, stanza: Element, mark: str) -> None:
         person = self._known(sender)
+        self._own_cards.present(sender, stanza)
         if person is not None:
             self._keeping_out.is_there(sender)
             priority, stamp = _priority(stanza), stamp_of(stanza)
             self._delivery.available(person, resource, priority, stamp, self._now())
             self._interests.present(person, resource, stanza)
+            self.came(person, resource)
             self._barrier.seen(person, mark, stamped=stamp is not None)
             self._wake()
 
@@ -150,6 +163,7 @@ class Presences:
         if person is not None:
             self._delivery.unavailable(person, resource or None, self._now())
             self._interests.gone(person, resource or None)
+            self.left(person, resource or None)
             if not self._delivery.sees(person):
                 self._barrier.gone(person)
             self._wake()
@@ -242,6 +256,8 @@ class Presences:
             return
         grant = Grant.GRANTED if granted else Grant.REFUSED
         self._delivery.set_grant(person, grant, self._now())
+        if granted:
+            self.granted(person)
         self._wake()
 
     def _ask_again(self, jid: str) -> None:
@@ -263,3 +279,7 @@ def _priority(stanza: Element) -> int:
     except ValueError:
         return 0
     return max(_MIN_PRIORITY, min(_MAX_PRIORITY, value))
+
+
+def _nothing(*_: object) -> None:
+    """What happens before anybody has asked to be told."""
