@@ -174,15 +174,25 @@ XHTML = "<div xmlns='http://www.w3.org/1999/xhtml'>{}</div>"
         ("<title>Tea</title><summary>Short</summary>", "Tea"),
         (f"<content type='xhtml'>{XHTML.format('<p>Rich</p>')}</content>", "Rich"),
         (
-            f"<content type='xhtml'>{XHTML.format('<p>Rich</p>')}</content>"
-            "<content type='text'>Plain</content>",
-            "Plain",
+            f"<content type='xhtml'>{XHTML.format('<p>Two <b>lines</b></p>')}</content>"
+            "<content type='text'>Two\nlines</content>",
+            "Two\nlines",
+        ),
+        (
+            f"<content type='xhtml'>{XHTML.format('<p>one</p><p>two</p>')}</content>"
+            "<content type='text'>onetwo</content>",
+            "one\n\ntwo",
+        ),
+        (
+            "<title type='text'>see this</title><title type='html'>"
+            "see &lt;a href='https://a.test'>this&lt;/a></title>",
+            "see this (https://a.test)",
         ),
         ("<title type='html'>A &lt;b>bold&lt;/b> &amp;amp; more</title>", "A bold & more"),
         (f"<title type='xhtml'>{XHTML.format('hi <b>you</b>, all')}</title>", "hi you, all"),
         ("<title>a\u202eb\u0007c</title>".replace("\u0007", ""), "abc"),
     ],
-    ids=range(11),
+    ids=range(13),
 )
 def test_the_text_is_the_content_else_the_title(inside: str, text: str) -> None:
     assert read_entry(entry(inside)).text == text

@@ -4,10 +4,11 @@ What is written: the text is in `content`, all of it, and its first line is the 
 entry must have; both are plain text. Whoever wrote it is named and has his address as an `xmpp:`
 URI. What the entry answers is named as RFC 4685 has it. Nothing goes in that XML forbids.
 
-What is read: the text is the `content`, else the `title`, never both; a client that has plain text
-and XHTML writes both, and the plain one counts. Tags that the text does not have are put behind it,
-and so are the addresses of what is enclosed, since a post is its text. Who wrote it is not read:
-whoever publishes it is the author.
+What is read: the text is the `content`, else the `title`, never both. A client that has plain text
+and XHTML writes both: the plain one counts if it has the words of the other, since its lines are
+those that were typed; else it has lost something, such as the breaks between paragraphs. Tags that
+the text does not have are put behind it, and so are the addresses of what is enclosed, since a post
+is its text. Who wrote it is not read: whoever publishes it is the author.
 
 RFC 4287, RFC 4685, RFC 5122, XEP-0277, XEP-0472
 """
@@ -132,7 +133,7 @@ def read_entry(entry: Element, language: str | None = None) -> Said:
     if entry.tag != f"{{{ATOM}}}entry":
         raise BadEntry("This is no Atom entry: publish an <entry/> as RFC 4287 has it.")
     tongue = entry.get(f"{{{_XML}}}lang", language or "")
-    found = next((said for said in _texts(entry) if not is_blank(said[0])), None)
+    found = _best(entry, "content") or _best(entry, "title")
     if found is None:
         raise BadEntry("There is no text in this entry: give it a <content/> or a <title/>.")
     text, own = found
@@ -148,17 +149,27 @@ def read_entry(entry: Element, language: str | None = None) -> Said:
     )
 
 
-def _texts(entry: Element) -> Iterator[tuple[str, str | None]]:
-    """What may be the text, and its own language, the best first."""
-    contents = entry.findall(f"{{{ATOM}}}content")
-    for element in sorted(contents, key=lambda each: _RANKS.get(_type_of(each), 9)):
-        if _type_of(element) in _RANKS and element.get("src") is None:
-            yield _text_of(element), element.get(f"{{{_XML}}}lang")
-    for element in entry.findall(f"{{{ATOM}}}title"):
-        yield _text_of(element), element.get(f"{{{_XML}}}lang")
+def _best(entry: Element, name: str) -> tuple[str, str | None] | None:
+    """The text of the elements of that name, and its own language; None: there is no text."""
+    plain = rich = None
+    for element in entry.findall(f"{{{ATOM}}}{name}"):
+        kind = _type_of(element)
+        if (kind not in _PLAIN | _RICH and name == "content") or element.get("src") is not None:
+            continue
+        said = _text_of(element), element.get(f"{{{_XML}}}lang")
+        if is_blank(said[0]):
+            continue
+        if kind in _RICH:
+            rich = rich or said
+        else:
+            plain = plain or said
+    if plain is None or rich is None:
+        return plain or rich
+    return plain if plain[0].split() == rich[0].split() else rich
 
 
-_RANKS: Final = {"text": 0, "text/plain": 1, "xhtml": 2, "html": 3}
+_PLAIN: Final = frozenset({"text", "text/plain"})
+_RICH: Final = frozenset({"xhtml", "html"})
 """The kinds of content that are text (RFC 4287 §4.1.3.1)."""
 
 
