@@ -101,20 +101,20 @@ def test_xhtml_says_the_same_words_and_plain_text_comes_before_it(text: str) -> 
 
 
 @given(st.text(max_size=40) | ANY_TEXT, st.sampled_from(("text", "html", "xhtml", "image/png", "")))
-def test_whatever_there_is_it_is_a_text_or_no_entry(text: str, kind: str) -> None:
+@example(" x\n ", "text")
+@example(" ", "")
+def test_whatever_there_is_beside_a_title_it_is_a_text(text: str, kind: str) -> None:
     entry = fromstring(
         f"<entry xmlns='{ATOM}' xmlns:t='{THREAD}' xml:lang={quoteattr(clean(text))}>"
         f"<t:in-reply-to ref={quoteattr(clean(text))}/>"
-        f"<content type='{kind}'/></entry>"
+        f"<title>Tea</title><content type='{kind}'/></entry>"
     )
     entry[-1].text = clean(text)
-    try:
-        said = read_entry(entry)
-    except BadEntry:
-        return
+    said = read_entry(entry)
     assert said.text == clean(said.text).strip()
     assert not is_blank(said.text)
     assert said.language is None or language_tag(said.language)
+    assert all(said.in_reply_to)
 
 
 @pytest.mark.parametrize("text", ["", " \u200b "])

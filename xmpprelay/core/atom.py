@@ -220,7 +220,7 @@ def _answered(entry: Element) -> Iterator[str]:
     """First where the answered posts are, then what they are called (RFC 4685 §3)."""
     answered = entry.findall(f"{{{THREAD}}}in-reply-to")
     for name in ("href", "ref"):
-        yield from (each.get(name, "").strip() for each in answered if each.get(name))
+        yield from filter(None, (each.get(name, "").strip() for each in answered))
 
 
 def _line_of(entry: Element, name: str) -> str | None:
