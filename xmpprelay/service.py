@@ -456,9 +456,14 @@ class Service:
         return Pubsub(
             questions,
             nodes,
-            ReadingItems(nodes, self.items, self.rendering.entries),
+            ReadingItems(nodes, self.items, self.rendering.entries, self.profile_door),
             PublishingItems(
-                nodes, self.relay, self.addresses, self.rendering.entries, self.voice.mention
+                nodes,
+                self.relay,
+                self.addresses,
+                self.rendering.entries,
+                self.profile_door,
+                self.voice.mention,
             ),
             Following(nodes, self.graph, self.people, self.approval),
             Owning(nodes, self.graph, self.approval, self.keeping_out),

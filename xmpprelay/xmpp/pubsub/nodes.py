@@ -3,6 +3,8 @@
 - `urn:xmpp:microblog:0`: the author's posts and boosts. He alone publishes there.
 - `urn:xmpp:microblog:0:comments/ITEM`: the answers to one of these. Whoever may answer the post
   publishes there; one cannot subscribe to it.
+- what he shows of himself, such as his picture: one item each, by himself (`xmpp/profiles.py`).
+  Events of these go to devices that want them.
 
 None of them is ever made or deleted: each is there as long as its author, or its post. What
 somebody may not see of them is decided for each post; that an author is protected is no secret, so
@@ -18,6 +20,7 @@ from xmpprelay.core.model import Person, Post
 from xmpprelay.core.routing import may_read
 from xmpprelay.items import Items
 from xmpprelay.xmpp.addresses import Address, Addresses, Author
+from xmpprelay.xmpp.profiles import PROFILE_NODES
 from xmpprelay.xmpp.pubsub.forms import Field, NodeConfig, write_form
 from xmpprelay.xmpp.pubsub.names import (
     COMMENTS,
@@ -27,8 +30,11 @@ from xmpprelay.xmpp.pubsub.names import (
     no_such_node,
 )
 
-MAX_PAYLOAD_BYTES: Final = 32 * 1024
-"""Of an item, with its markup."""
+MAX_ENTRY_BYTES: Final = 32 * 1024
+"""Of an entry, with its markup."""
+
+MAX_SHOWN_BYTES: Final = 96 * 1024
+"""Of what somebody shows of himself: a picture of 64 KiB is so much in base64."""
 
 _MAX_NAME_CHARS: Final = 400
 """Of a node: the longest has an item's id in it."""
@@ -60,7 +66,15 @@ class Comments:
         return self.post.content
 
 
-Node: TypeAlias = Microblog | Comments
+@dataclass(frozen=True, slots=True)
+class Showing:
+    """Something that an author shows of himself."""
+
+    author: Person
+    name: str
+
+
+Node: TypeAlias = Microblog | Comments | Showing
 
 
 class Nodes:
@@ -80,6 +94,8 @@ class Nodes:
             raise no_such_node()
         if name == MICROBLOG:
             return Microblog(target.person)
+        if name in PROFILE_NODES:
+            return Showing(target.person, name)
         if name.startswith(COMMENTS):
             item = name.removeprefix(COMMENTS)
             post = (await self._items.find(target.person, [item])).get(item)
@@ -105,15 +121,16 @@ class Nodes:
 
     def config(self, node: Node) -> NodeConfig:
         """What a node is like."""
-        of_posts = isinstance(node, Microblog)
-        handle = node.author.handle
-        return NodeConfig(
-            title=f"@{handle}" if of_posts else f"Answers to a post of @{handle}",
-            description=f"What @{handle} posts" if of_posts else "",
-            type=MICROBLOG,
-            protected=self._graph.protected(node.author.id),
-            max_payload_bytes=MAX_PAYLOAD_BYTES,
-        )
+        author = node.author
+        if isinstance(node, Showing):
+            title, what, kind = f"{PROFILE_NODES[node.name]} of @{author.handle}", "", node.name
+        elif isinstance(node, Comments):
+            title, what, kind = f"Answers to a post of @{author.handle}", "", MICROBLOG
+        else:
+            title, what, kind = f"@{author.handle}", f"What @{author.handle} posts", MICROBLOG
+        protected = not isinstance(node, Showing) and self._graph.protected(author.id)
+        most = MAX_SHOWN_BYTES if isinstance(node, Showing) else MAX_ENTRY_BYTES
+        return NodeConfig(title, what, kind, protected, most)
 
     def meta_data(self, node: Node) -> Element:
         """What anybody may know of a node (XEP-0060 §5.4)."""

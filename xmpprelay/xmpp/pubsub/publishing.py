@@ -16,8 +16,9 @@ from xmpprelay.errors import BadEntry
 from xmpprelay.relay import Relay
 from xmpprelay.relay.publishing import Name
 from xmpprelay.xmpp.addresses import Addresses, Author
+from xmpprelay.xmpp.profiles import Profiles
 from xmpprelay.xmpp.pubsub.entries import Entries
-from xmpprelay.xmpp.pubsub.forms import read_form
+from xmpprelay.xmpp.pubsub.forms import NodeConfig, read_form
 from xmpprelay.xmpp.pubsub.names import (
     COMMENTS,
     MICROBLOG,
@@ -26,7 +27,7 @@ from xmpprelay.xmpp.pubsub.names import (
     PubsubError,
     node_of,
 )
-from xmpprelay.xmpp.pubsub.nodes import MAX_PAYLOAD_BYTES, Comments, Node, Nodes
+from xmpprelay.xmpp.pubsub.nodes import Comments, Microblog, Node, Nodes, Showing
 from xmpprelay.xmpp.pubsub.requests import Request
 from xmpprelay.xmpp.stanzas import serialise, tag
 
@@ -43,12 +44,14 @@ class PublishingItems:
         relay: Relay,
         addresses: Addresses,
         entries: Entries,
+        profiles: Profiles,
         mention: Callable[[str, str], None],
     ) -> None:
         self._nodes = nodes
         self._relay = relay
         self._addresses = addresses
         self._entries = entries
+        self._profiles = profiles
         self._mention = mention
 
     async def publish(self, request: Request) -> Element:
@@ -58,7 +61,16 @@ class PublishingItems:
             request.check_owner()
         self._check_options(request, node)
         item = _the_item(request.verb)
-        name, payload = _id_of(item), _payload_of(item)
+        name, payload = _id_of(item), _payload_of(item, self._nodes.config(node))
+        if isinstance(node, Showing):
+            name = await self._profiles.publish(node.author, node.name, name, payload)
+            return _published(node, name)
+        return _published(node, await self._post(request, node, name, payload))
+
+    async def _post(
+        self, request: Request, node: Microblog | Comments, item: str | None, payload: Element
+    ) -> str:
+        """Make an entry a post; the id of its item."""
         said = read_entry(payload, request.language)
         draft = Draft(
             author=request.sender,
@@ -70,14 +82,14 @@ class PublishingItems:
         )
         accepted = await self._relay.publishing.publish(
             draft,
-            name,
+            item,
             list(self._answered(said.in_reply_to)),
             node.answered if isinstance(node, Comments) else None,
         )
         if accepted.notes:
             self._mention(request.sender, f"#{short_id(accepted.post.number)}: {accepted.notes}")
         post = accepted.post.original or accepted.post
-        return _published(node, self._entries.name(post, comment=isinstance(node, Comments)))
+        return self._entries.name(post, comment=isinstance(node, Comments))
 
     def _check_options(self, request: Request, node: Node) -> None:
         """PubsubError if the node is not as the publisher wants it (XEP-0060 §7.1.5)."""
@@ -113,6 +125,9 @@ class PublishingItems:
         name = _id_of(wanted[0]) if len(wanted) == 1 else None
         if name is None:
             raise PubsubError("bad-request", "item-required", "Name the one item to retract.")
+        if isinstance(node, Showing):
+            await self._profiles.retract(node.author, node.name, name)
+            return
         draft = Draft(request.sender, "", None, origin=None, stanza_id=request.id)
         under = node.answered if isinstance(node, Comments) else None
         await self._relay.publishing.retract(draft, name, under)
@@ -141,16 +156,16 @@ def _id_of(item: Element) -> str | None:
     return name
 
 
-def _payload_of(item: Element) -> Element:
+def _payload_of(item: Element, config: NodeConfig) -> Element:
     if len(item) == 0:
-        raise PubsubError("bad-request", "payload-required", "There is no entry in this item.")
+        raise PubsubError("bad-request", "payload-required", "There is nothing in this item.")
     if len(item) > 1:
-        raise BadEntry("An item has one entry; nothing was published.")
-    if len(serialise(item[0])) > MAX_PAYLOAD_BYTES:
+        raise BadEntry("An item has one payload; nothing was published.")
+    if len(serialise(item[0])) > config.max_payload_bytes:
         raise PubsubError(
             "not-acceptable",
             "payload-too-big",
-            f"An entry may have {MAX_PAYLOAD_BYTES // 1024} KiB; nothing was published.",
+            f"An item may have {config.max_payload_bytes // 1024} KiB; nothing was published.",
         )
     return item[0]
 

@@ -6,17 +6,21 @@ The items of a page are in the order in which they were made.
 """
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, TypeAlias
 from xml.etree.ElementTree import Element, SubElement
 
 from xmpprelay.errors import BadRequest
 from xmpprelay.items import MAX_ITEMS, Item, Items, Page, Span
 from xmpprelay.xmpp.paging import RSM, NoSuchEntry, add_set, read_page
+from xmpprelay.xmpp.profiles import Profiles
 from xmpprelay.xmpp.pubsub.entries import Entries
 from xmpprelay.xmpp.pubsub.names import PUBSUB, PubsubError, node_of, unsupported
-from xmpprelay.xmpp.pubsub.nodes import Comments, Node, Nodes
+from xmpprelay.xmpp.pubsub.nodes import Comments, Microblog, Node, Nodes, Showing
 from xmpprelay.xmpp.pubsub.requests import Request
 from xmpprelay.xmpp.stanzas import tag
+
+Posts: TypeAlias = Microblog | Comments
+"""Nodes of posts, of which there are pages."""
 
 USUAL_ITEMS: Final = 20
 """Items that come where nobody says how many: as many as by a return (S11.2)."""
@@ -25,9 +29,10 @@ USUAL_ITEMS: Final = 20
 class ReadingItems:
     """Answers questions for items."""
 
-    def __init__(self, nodes: Nodes, items: Items, entries: Entries) -> None:
+    def __init__(self, nodes: Nodes, items: Items, entries: Entries, profiles: Profiles) -> None:
         self._nodes = nodes
         self._items = items
+        self._profiles = profiles
         self._entries = entries
 
     async def items(self, request: Request) -> Element:
@@ -38,6 +43,9 @@ class ReadingItems:
         answer = Element(tag("pubsub", PUBSUB))
         listed = SubElement(answer, tag("items", PUBSUB), node=name)
         wanted = request.verb.findall(tag("item", PUBSUB))
+        if isinstance(node, Showing):
+            await self._add_shown(listed, node, wanted)
+            return answer
         if wanted:
             self._add(listed, node, await self._named(request.sender, node, wanted))
             return answer
@@ -53,19 +61,27 @@ class ReadingItems:
     async def newest(self, sender: str, node: Node) -> list[str]:
         """The ids of a node's newest items. Raises RelayError."""
         self._nodes.check_may_read(sender, node)
+        if isinstance(node, Showing):
+            return [name for name, _ in await self._profiles.node_items(node.author, node.name)]
         page = await self._read(sender, node, Span(USUAL_ITEMS))
         return [self._name(node, item) for item in page.items]
 
-    def _add(self, listed: Element, node: Node, items: Sequence[Item]) -> None:
+    def _add(self, listed: Element, node: Posts, items: Sequence[Item]) -> None:
         comment = isinstance(node, Comments)
         for each in items:
             element = self._entries.item(PUBSUB, each.post, each.updated, comment=comment)
             listed.append(element)
 
-    def _name(self, node: Node, item: Item) -> str:
+    async def _add_shown(self, listed: Element, node: Showing, wanted: Sequence[Element]) -> None:
+        names = {each.get("id", "") for each in wanted}
+        for name, payload in await self._profiles.node_items(node.author, node.name):
+            if not names or name in names:
+                SubElement(listed, tag("item", PUBSUB), id=name).append(payload)
+
+    def _name(self, node: Posts, item: Item) -> str:
         return self._entries.name(item.post, comment=isinstance(node, Comments))
 
-    async def _named(self, sender: str, node: Node, wanted: Sequence[Element]) -> Sequence[Item]:
+    async def _named(self, sender: str, node: Posts, wanted: Sequence[Element]) -> Sequence[Item]:
         names = [each.get("id", "") for each in wanted]
         if not all(names):
             raise PubsubError("bad-request", "item-required", "An item is named by its id.")
@@ -77,7 +93,7 @@ class ReadingItems:
             return await self._items.answers_named(sender, node.answered, names)
         return await self._items.named(sender, node.author, names)
 
-    async def _page(self, request: Request, node: Node) -> Page:
+    async def _page(self, request: Request, node: Posts) -> Page:
         if request.payload.find(tag("set", RSM)) is None:
             return await self._read(request.sender, node, Span(_max_items(request.verb)))
         asked = read_page(request.payload, MAX_ITEMS)
@@ -93,12 +109,12 @@ class ReadingItems:
             request.sender, node, Span(asked.limit, oldest=asked.before is None)
         )
 
-    async def _read(self, sender: str, node: Node, span: Span) -> Page:
+    async def _read(self, sender: str, node: Posts, span: Span) -> Page:
         if isinstance(node, Comments):
             return await self._items.answers_to(sender, node.answered, span)
         return await self._items.of_author(sender, node.author, span)
 
-    async def _number(self, node: Node, name: str) -> int:
+    async def _number(self, node: Posts, name: str) -> int:
         """The number of an item from which a page goes on; it may be deleted by now."""
         number = await self._items.number_of(node.author, name)
         if number is None:

@@ -15,6 +15,7 @@ from xmpprelay.errors import BadRequest
 from xmpprelay.xmpp.addresses import Address
 from xmpprelay.xmpp.answering import Answering
 from xmpprelay.xmpp.disco import NOTHING, Questions
+from xmpprelay.xmpp.profiles import PROFILE_NODES
 from xmpprelay.xmpp.pubsub.following import Following
 from xmpprelay.xmpp.pubsub.names import (
     MICROBLOG,
@@ -98,7 +99,7 @@ class Pubsub:
 
     def nodes_at(self) -> list[tuple[str, str]]:
         """The nodes at an author's address that are listed, as (node, name)."""
-        return [(MICROBLOG, "Posts")]
+        return [(MICROBLOG, "Posts"), *PROFILE_NODES.items()]
 
     def tell_about(self, iq: Element, target: Address, node: str) -> None:
         """Answer what a node is, later (XEP-0060 §5.3, §5.4)."""
