@@ -19,7 +19,8 @@ from typing import Final
 from xml.sax.saxutils import escape, quoteattr
 
 from tests.integration.clients import RECEIPTS, Stanza, new_id
-from tests.integration.wire import HOME, Wire, wired
+from tests.integration.pubsub import EVENT, PUBSUB, items, subscribe
+from tests.integration.wire import HOME, RELAY, Wire, wired
 from tests.integration.world import Clock
 from tests.properties.audience_model import Entry, Plain, gets, reads, sees
 from tests.properties.claims import Claims
@@ -172,7 +173,7 @@ class Town:
                     before.append(stanza)
                 continue
             who, changes = asked[typed]
-            answers[typed] = stanza.text if stanza.type == "error" else came[at + 1].body or ""
+            answers[typed] = _answer_in(stanza, came[at + 1 : at + 2])
             if changes is not None:
                 changes(answers[typed])
                 self.claims.changed()
@@ -186,6 +187,10 @@ class Town:
 
     def _types(self, who: int, line: str) -> str:
         typed = new_id()
+        if line.startswith(SUBSCRIBE):
+            to = f"{line.removeprefix(SUBSCRIBE)}@{RELAY}"
+            self.wire.feeds(_question(who, to, typed, subscribe(jid(who)), "set"))
+            return typed
         self.wire.feeds(
             f"<message from={quoteattr(jid(who) + '/phone')} to='{HOME}' type='chat' id='{typed}'>"
             f"<body>{escape(line)}</body><request xmlns='{RECEIPTS}'/></message>"
@@ -195,7 +200,7 @@ class Town:
     @staticmethod
     def _answered(stanza: Stanza) -> str | None:
         """The id of the line that this says is dealt with."""
-        if stanza.kind == "message" and stanza.type == "error":
+        if stanza.kind == "iq" or (stanza.kind == "message" and stanza.type == "error"):
             return stanza.id
         received = stanza.child("received", RECEIPTS)
         return None if received is None else received.get("id")
@@ -221,6 +226,8 @@ class Town:
         who = PEOPLE[NAMES.index(stanza.to.partition("@")[0])]
         if stanza.post_id is not None:
             return self._is_right_post(stanza, who)
+        if stanza.has("event", EVENT):
+            return self._is_right_event(stanza, who)
         told = [(self.entry_of(line), line) for line in (stanza.body or "").split("\n")]
         shown = [entry for entry, _ in told if entry is not None]
         if not all(reads(self.world, entry, who) for entry in shown):
@@ -247,6 +254,18 @@ class Town:
             return False
         assert (entry.shown or entry) is self.texts[token[0]], stanza
         self.had.add((who, entry.number))
+        return True
+
+    def _is_right_event(self, stanza: Stanza, who: int) -> bool:
+        """Of a deletion, and of the end of a subscription, anybody may hear."""
+        for item in stanza.xml.iter(f"{{{EVENT}}}item"):
+            made = parse_message_id(item.get("id", ""))
+            entry = None if made is None else self.entries.get(made[0])
+            if entry is None or not gets(self.world, entry, who):
+                return False
+            text = "".join(item.itertext())
+            assert self.texts[_TOKEN.findall(text)[0]] is (entry.shown or entry), text
+            self.had.add((who, entry.number))
         return True
 
     def entry_of(self, line: str) -> Entry | None:
@@ -294,6 +313,7 @@ class Town:
         """X = 0 and missing = 0 in everything that somebody can ask for."""
         for author in PEOPLE:
             await self.reads_last(who, author)
+            await self.reads_node(who, author)
         await self.reads_timeline(who)
         await self.finds(who)
         for entry in list(self.entries.values()):
@@ -306,6 +326,24 @@ class Town:
         expected = [] if hidden else [e.number for e in mine if reads(self.world, e, who)]
         assert self.numbers_in(answer) == Counter(expected), f"{name(who)} {expected}: {answer}"
         assert bool(hidden) == answer.startswith(f"There is no @{name(author)} here"), answer
+
+    async def reads_node(self, who: int, author: int) -> None:
+        asked = new_id()
+        question = items(max_items="50")
+        self.wire.feeds(_question(who, f"{name(author)}@{RELAY}", asked, question, "get"))
+        await self.turn()
+        came, self._came = self._came, []
+        [answer] = [each for each in came if each.kind == "iq" and each.id == asked]
+        assert all(self._is_right(each) for each in came), came
+        cut = {(who, author), (author, who)} & self.world.blocks
+        open_to = author not in self.world.protected or who == author
+        hidden = cut or not (open_to or (who, author) in self.world.follows)
+        mine = [e for e in self.entries.values() if e.author == author and e.kind != "direct"]
+        expected = [] if hidden else [e.number for e in mine if reads(self.world, e, who)]
+        made = [parse_message_id(i.get("id", "")) for i in answer.xml.iter(f"{{{PUBSUB}}}item")]
+        assert [found and found[0] for found in made] == expected, f"{name(who)}: {answer}"
+        condition = "item-not-found" if cut else "not-authorized" if hidden else None
+        assert answer.condition == condition, f"{name(who)}: {answer}"
 
     async def reads_timeline(self, who: int) -> None:
         answer = await self.says(who, "timeline 50")
@@ -335,6 +373,24 @@ class Town:
         assert (why == missing) is not sees(self.world, entry, who), why
         if " was sent to you: " in why or " waits for your " in why:
             assert gets(self.world, entry, who), why
+
+
+SUBSCRIBE: Final = "subscribe to "
+"""Begins a line that is no line, but a question of XEP-0060."""
+
+
+def _question(who: int, to: str, name: str, payload: str, kind: str) -> str:
+    return f"<iq from='{jid(who)}/phone' to='{to}' id='{name}' type='{kind}'>{payload}</iq>"
+
+
+def _answer_in(stanza: Stanza, behind: list[Stanza]) -> str:
+    """What somebody is told: by an error, by the answer to a question, or behind a receipt."""
+    if stanza.type == "error":
+        return stanza.text
+    subscription = stanza.xml.find(f".//{{{PUBSUB}}}subscription")
+    if subscription is not None:
+        return subscription.get("subscription", "")
+    return behind[0].body or ""
 
 
 def number_of(answer: str) -> int:

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from tests.properties.audience_model import Entry, sees
-from tests.properties.outlets_town import PEOPLE, name, new_town, number_of
+from tests.properties.outlets_town import PEOPLE, SUBSCRIBE, name, new_town, number_of
 from xmpprelay.core.text import short_id
 
 EXAMPLES: Final = int(os.environ.get("XMPPRELAY_EXAMPLES", "30"))
@@ -93,6 +93,25 @@ class Outlets(RuleBasedStateMachine):
                 self._follows(pair)
 
         self._says(who, f"follow @{name(whom)}", changes)
+
+    @rule(pair=pairs)
+    def subscribe(self, pair: tuple[int, int]) -> None:
+        who, whom = pair
+
+        def changes(answer: str) -> None:
+            if pair in self.world.blocks:
+                assert answer.startswith("You block"), answer
+            elif pair in self.world.follows:
+                assert answer == "subscribed"
+            elif self._cut(pair) or whom in self.world.protected:
+                assert answer == "pending" or answer.startswith("You have asked already"), answer
+                if not self._cut(pair):
+                    self.waits.add(pair)
+            else:
+                assert answer == "subscribed", answer
+                self._follows(pair)
+
+        self._says(who, f"{SUBSCRIBE}{name(whom)}", changes)
 
     def _follows(self, pair: tuple[int, int]) -> None:
         self.waits.discard(pair)

@@ -52,18 +52,19 @@ class Following:
         mode = _mode(_options(request))
         if author.jid == request.sender:
             raise Refused("That is your own node: you publish there.")
-        if await self._waits(request.sender, author):
-            raise PubsubError(
-                "not-authorized",
-                "pending-subscription",
-                f"You have asked already; posts come once @{author.handle} agrees.",
-            )
+        waited = await self._waits(request.sender, author)
         try:
             outcome = await self._people.follow(request.sender, author, mode)
         except TooMany as error:
             raise PubsubError(
                 "policy-violation", "too-many-subscriptions", error.sentence
             ) from error
+        if outcome is Outcome.ASKED and waited:
+            raise PubsubError(
+                "not-authorized",
+                "pending-subscription",
+                f"You have asked already; posts come once @{author.handle} agrees.",
+            )
         state = "pending" if outcome is Outcome.ASKED else "subscribed"
         answer = Element(tag("pubsub", PUBSUB))
         answer.append(_subscription(request.sender, state))
