@@ -1,0 +1,82 @@
+"""Somebody who posts with Libervia's command line, by pubsub at his author's address.
+
+Libervia's backend is logged in with the priority 50, and whatever comes for his bare JID goes to
+the highest; so his other client has a higher one here, to hear what home@relay has to say.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.clients import Person
+from tests.integration.world import World
+from tests.servers.libervia import IS_HERE, Libervia
+from tests.servers.towns import TOWNS
+
+RUNS_IN = TOWNS[:1]  # all of it is between the client and the relay
+pytestmark = pytest.mark.skipif(not IS_HERE, reason="Libervia's command line is not installed")
+
+NODE = "urn:xmpp:microblog:0"
+REPLACE = "urn:xmpp:message-correct:0"
+
+
+async def an_author(world: World, name: str) -> Person:
+    """Somebody who has joined, and who hears with his other client as well."""
+    await world.starts()
+    person = await world.person(name)
+    await person.comes("<presence><priority>100</priority></presence>")
+    return await person.joins(name)
+
+
+def _at(author: str) -> tuple[str, ...]:
+    return "--service", author, "--node", NODE
+
+
+async def entries(client: Libervia, author: str) -> list[dict[str, Any]]:
+    """What Libervia makes of an author's posts; not what it has kept of an earlier answer."""
+    got = await client.runs(
+        *("blog", "get", "--service", author, "--max-items", "20", "--no-cache", "-O", "json-raw")
+    )
+    found: list[dict[str, Any]] = json.loads(got)[0]
+    return found
+
+
+async def test_an_author_publishes_reads_edits_and_deletes(world: World, short_path: Path) -> None:
+    alice = await an_author(world, "alice")
+    [bob] = await world.authors("bob")
+    await bob.adds("alice")
+    author = alice.author("alice")
+    async with Libervia(alice.account, short_path) as client:
+        said = await client.runs("blog", "set", *_at(author), given="Tea, &amp; <b>milk</b>?")
+        assert said.startswith("Item published with ID "), said
+        first = said.split()[-1]
+        await bob.gets_post("Tea, & milk?", sender=author)
+        titled = ("--title", "On tea", "--tag", "tea", "--language", "de")
+        await client.runs("blog", "set", *_at(author), *titled, given="Two lines<br/>of tea")
+        await bob.gets_post("Two lines\nof tea #tea", sender=author)
+
+        oldest, newest = await entries(client, author)
+        assert (oldest["id"], oldest["content"]) == (first, "Tea, & milk?")
+        assert (newest["content"], newest["tags"]) == ("Two lines\nof tea #tea", ["tea"])
+        assert (newest["language"], newest["author_jid"]) == ("de", author)
+
+        editor = short_path / "editor"
+        editor.write_text("#!/bin/sh\necho 'No tea' >\"$1\"\n")
+        editor.chmod(0o700)
+        await client.runs("blog", "edit", *_at(author), "--item", first, EDITOR=str(editor))
+        assert (await bob.gets_post("No tea", sender=author)).has("replace", REPLACE)
+
+        await client.runs("pubsub", "delete", *_at(author), "--item", newest["id"], "--force")
+        [left] = await entries(client, author)
+        assert (left["id"], left["content"]) == (first, "No tea")
+        listed = await bob.says("last alice")
+        assert listed.startswith("alice: No tea  #1"), listed
+        assert "\n" not in listed
+
+        await bob.says("protect on")
+        code, _, complaint = await client.tries("blog", "set", *_at(bob.author("bob")), given="x")
+        assert (code, "This node is @bob's alone." in complaint) == (4, True), complaint
+        code, _, complaint = await client.tries("blog", "get", *_at(bob.author("bob")))
+        assert (code, "@bob lets approved followers read" in complaint) == (4, True), complaint
