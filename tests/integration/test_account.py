@@ -173,6 +173,7 @@ async def test_the_command_line_gives_all_that_is_held_of_somebody(world: World)
     await bob.says("follow alice")
     await alice.says("hello & <welcome>")
     await alice.says("replies all")
+    await alice.says("profile url https://a.example")
     config = world.folder / "relay.toml"
     config.write_text(
         f'[xmpp]\ndomain = "{world.server.component_domain}"\nsecret = "x"\n'
@@ -181,7 +182,7 @@ async def test_the_command_line_gives_all_that_is_held_of_somebody(world: World)
     lines = (await _run("export-data", alice.jid, "--config", str(config))).splitlines()
     data = [json.loads(line) for line in lines]
     assert [each["type"] for each in data] == [
-        "person", "handle", "setting", "follower", "post",
+        "person", "handle", "profile", "setting", "follower", "post",
     ]  # fmt: skip
     assert data[-1]["text"] == "hello & <welcome>"
     feed = ElementTree.fromstring(

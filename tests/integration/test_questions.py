@@ -59,7 +59,8 @@ async def test_every_question_is_answered_once_by_whom_it_was_put_to(world: Worl
         "<pubsub xmlns='http://jabber.org/protocol/pubsub#owner'><configure node='x'/></pubsub>",
         "<command xmlns='http://jabber.org/protocol/commands' node='x'/>",
         "<time xmlns='urn:xmpp:time'/>", "<query xmlns='jabber:iq:last'/>",
-        "<query xmlns='jabber:iq:roster'/>",
+        "<query xmlns='jabber:iq:roster'/>", "<query xmlns='jabber:iq:search'/>",
+        "<vcard xmlns='urn:ietf:params:xml:ns:vcard-4.0'/>",
     ]  # fmt: skip
     asked = {}
     for to in addresses:
@@ -103,26 +104,37 @@ async def test_disco_tells_what_each_address_is(world: World) -> None:
     [alice] = await world.authors("alice")
     everywhere = {
         "http://jabber.org/protocol/disco#info", "http://jabber.org/protocol/disco#items",
-        "jabber:iq:version", "urn:xmpp:ping", "vcard-temp",
+        "jabber:iq:version", "urn:xmpp:ping", "vcard-temp", "urn:ietf:params:xml:ns:vcard-4.0",
         "http://jabber.org/protocol/commands", "urn:xmpp:reply:0", "urn:xmpp:fallback:0",
         "urn:xmpp:message-correct:0", "urn:xmpp:message-retract:1", "urn:xmpp:reactions:0",
     }  # fmt: skip
+    whole = everywhere | {"jabber:iq:register", "urn:xmpprelay:0", "urn:xmpp:receipts"}
+    searched = {"jabber:iq:search", "http://jabber.org/protocol/rsm"}
     identities, features = await info(alice, alice.relay)
-    assert identities == {("gateway", "xmpprelay")}
-    assert features == everywhere | {"jabber:iq:register", "urn:xmpprelay:0", "urn:xmpp:receipts"}
-    assert await info(alice, alice.home) == ({("client", "bot")}, features)
-    assert await info(alice, alice.author("alice")) == ({("account", "registered")}, everywhere)
+    assert identities == {("gateway", "xmpprelay"), ("pubsub", "service")}
+    assert without_pubsub(features) == whole | searched
+    identities, features = await info(alice, alice.home)
+    assert (identities, without_pubsub(features)) == ({("client", "bot")}, whole)
+    identities, features = await info(alice, alice.author("alice"))
+    assert identities == {("account", "registered"), ("pubsub", "pep")}
+    assert without_pubsub(features) == everywhere
+    assert features >= {"urn:xmpp:microblog:0", "http://jabber.org/protocol/pubsub#publish"}
     assert (await alice.asks(alice.author("nobody"), INFO)).condition == "item-not-found"
     node = INFO.replace("/>", " node='x'/>")
     assert (await alice.asks(alice.relay, node)).condition == "item-not-found"
 
 
-async def test_disco_items_of_the_domain_name_home_and_no_person(world: World) -> None:
-    [alice] = await world.authors("alice")
+def without_pubsub(features: set[str]) -> set[str]:
+    return {each for each in features if "pubsub" not in each and "microblog" not in each}
+
+
+async def test_disco_items_of_the_domain_name_home_and_the_public_authors(world: World) -> None:
+    alice, *_, carol = await world.authors("alice", "dora", "bob", "carol")
+    await carol.says("protect on")
     items = (await alice.asks(alice.relay, ITEMS)).xml[0]
-    assert [item.get("jid") for item in items] == [alice.home]
+    public = [alice.author(name) for name in ("alice", "bob", "dora")]
+    assert [item.get("jid") for item in items] == [alice.home, *public]
     assert len((await alice.asks(alice.home, ITEMS)).xml[0]) == 0
-    assert len((await alice.asks(alice.author("alice"), ITEMS)).xml[0]) == 0
 
 
 async def test_the_operators_addresses_can_be_asked_for(world: World) -> None:

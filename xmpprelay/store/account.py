@@ -40,6 +40,7 @@ from xmpprelay.store.schema import (
     profile,
     request,
     setting,
+    sourced,
 )
 from xmpprelay.store.writer import Transaction, operation
 
@@ -197,6 +198,7 @@ def _owned(who: int) -> Iterator[tuple[Table, ColumnElement[bool]]]:
     """Give each table in which somebody has rows, with what tells them."""
     for table in (mute, off, digest, digested, liking, link, setting, addressed, profile, picture):
         yield table, table.c.person == who
+    yield sourced, sourced.c.person == who
     yield block, block.c.owner == who
     for table in (cap, member):
         yield table, or_(table.c.person == who, table.c.author == who)
@@ -232,6 +234,9 @@ def data_of(conn: Connection, jid: str) -> Iterator[dict[str, Any]]:
     epoch = read_epoch(conn) or ""
     for row in conn.execute(select(liking).where(liking.c.person == who.id)):
         yield {"type": "like", "of": message_id(row.number, epoch), "at": _time(row.created)}
+    for row in conn.execute(select(sourced).where(sourced.c.person == who.id)):
+        name = None if row.number is None else message_id(row.number, epoch)
+        yield {"type": "entry", "item": row.item, "post": name}
     yield from _written(conn, who.id, names, epoch)
 
 
@@ -262,7 +267,8 @@ def _handles(conn: Connection, who: int) -> Iterator[dict[str, Any]]:
 def _shown(conn: Connection, who: int) -> Iterator[dict[str, Any]]:
     """Give what others see of him."""
     for row in conn.execute(select(profile).where(profile.c.person == who)):
-        yield {"type": "profile", "name": row.name, "about": row.about, "url": row.url}
+        texts = {"name": row.name, "about": row.about, "url": row.url}
+        yield {"type": "profile", "picture_elsewhere": row.source} | texts
     for row in conn.execute(select(picture).where(picture.c.person == who)):
         data = base64.b64encode(row.data).decode()
         yield {"type": "picture", "media_type": "image/png", "base64": data}
