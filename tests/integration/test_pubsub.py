@@ -21,6 +21,7 @@ from tests.integration.pubsub import (
     the_entry,
     unsubscribe,
 )
+from tests.integration.test_interests import answer_of, showing, tells
 from tests.integration.world import World
 from xmpprelay.core.atom import item_uri
 
@@ -241,3 +242,60 @@ async def test_pages_go_on_from_an_item(world: World) -> None:
     assert list(texts(await ask("<max>1</max><after>n2</after>"))) == ["n3"]
     lost = await ask("<max>3</max><after>unknown</after>")
     assert lost.condition == "item-not-found"
+
+
+async def test_a_device_that_wants_events_gets_them_besides_the_chat(world: World) -> None:
+    alice, bob = await world.authors("alice", "bob")
+    await bob.adds("alice")
+    await world.live(bob)
+    wants = answer_of(f"{MICROBLOG}+notify")
+    tells(bob, wants)
+    bob.sends_raw(showing(wants))
+    devices = world.service.interests.devices
+    await world.until(lambda: bool(devices(world.person_id(bob), MICROBLOG)))
+    name = await published(alice, "alice", "Tea?", "first")
+    await bob.gets_post("Tea?", sender=bob.author("alice"))
+    copy = await bob.gets(is_event, sender=bob.author("alice"))
+    assert copy.to == bob.full_jid
+    assert texts(copy) == {name: "Tea?"}
+    await alice.asks(alice.author("alice"), retract("first"), "set")
+    await bob.gets(lambda each: each.has("retract", "urn:xmpp:message-retract:1"))
+    gone = (await bob.gets(is_event)).xml.find(f".//{{{EVENT}}}retract")
+    assert gone is not None
+    assert gone.get("id") == name
+
+
+async def test_who_was_away_has_the_events_when_he_returns_and_once(world: World) -> None:
+    alice, bob = await world.authors("alice", "bob")
+    await follows_by_pubsub(bob, "alice")
+    await world.live(bob)
+    await bob.leaves()
+    await world.away(bob)
+    names = [await published(alice, "alice", f"post {n}", f"n{n}") for n in range(3)]
+    await bob.comes()
+    held = [await bob.gets(is_event) for _ in names]
+    assert [list(texts(each)) for each in held] == [[name] for name in names]
+    assert all(each.has("delay", "urn:xmpp:delay") for each in held)
+    later = await published(alice, "alice", "live")
+    assert list(texts(await bob.gets(is_event))) == [later]
+    assert not [each for each in bob.mail.waiting if is_event(each)]
+
+
+async def test_subscriptions_and_items_are_there_after_a_restart(world: World) -> None:
+    alice, bob = await world.authors("alice", "bob")
+    await follows_by_pubsub(bob, "alice", body_option("1"))
+    name = await published(alice, "alice", "Tea?", "first")
+    await world.restarts()
+    await world.live(bob)
+    answer = await bob.asks(bob.author("alice"), items())
+    assert texts(answer) == {name: "Tea?"}
+    await published(alice, "alice", "Coffee!", "first")
+    edited = await bob.gets(lambda each: is_event(each) and each.body == "Coffee!")
+    assert texts(edited) == {name: "Coffee!"}
+
+
+async def test_an_author_is_told_what_the_result_does_not_say(world: World) -> None:
+    [alice] = await world.authors("alice")
+    answer = await alice.asks(alice.author("alice"), publish(entry("@nobody hello")), "set")
+    assert answer.type == "result"
+    assert "no @nobody here" in await alice.hears()
