@@ -56,6 +56,10 @@ PRESENCE_TYPES = {
 }
 
 
+# The library reads no event about a subscription without an expiry, which few subscriptions have.
+vars(aioxmpp.pubsub.xso.EventSubscription)["expiry"].default = None
+
+
 class Category(XSO):
     """A tag."""
 
