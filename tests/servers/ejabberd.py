@@ -35,6 +35,7 @@ MODULES: Mapping[str, Mapping[str, Any]] = {
     "mod_carboncopy": {},
     "mod_disco": {},
     "mod_last": {},
+    "mod_muc": {},  # without it mod_caps fails at presence from an address without a resource
     "mod_offline": {},
     "mod_ping": {},
     "mod_privacy": {},

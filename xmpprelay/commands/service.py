@@ -1,4 +1,4 @@
-"""Commands about the primary: what waits for it, and what becomes of one's own posts (S14)."""
+"""Commands about services behind the relay: what goes there (S14), and what is taken from there."""
 
 from collections.abc import Mapping
 from datetime import timedelta
@@ -7,9 +7,11 @@ from typing import Final
 from xmpprelay.commands.calls import Call, Function, Rooms
 from xmpprelay.commands.values import PostId
 from xmpprelay.core.model import Person
+from xmpprelay.core.sourced import MICROBLOG
 from xmpprelay.core.text import short_id
-from xmpprelay.errors import BadCommand, Refused, StoreError, TryLater
+from xmpprelay.errors import BadCommand, NotThere, Refused, StoreError, TryLater
 from xmpprelay.inserting import Inserting
+from xmpprelay.sources import Reach
 from xmpprelay.trickle.wishes import line_of
 
 LISTED: Final = 20
@@ -82,6 +84,37 @@ async def _expire(rooms: Rooms, call: Call) -> str:
     return f"What waits for longer will not be inserted; your followers keep it.{now}"
 
 
+async def _source(rooms: Rooms, call: Call) -> str:
+    """`source pep`, `source off`: posts come from one's own microblog as well."""
+    if rooms.sources is None:
+        raise NotThere("Posts cannot be taken from elsewhere here.")
+    if call.arguments["setting"] == "off":
+        if await rooms.sources.turn_off(call.sender):
+            return "What you publish on your own microblog is not posted here any more."
+        return "Nothing of your own microblog was posted here."
+    since, reach = await rooms.sources.turn_on(call.sender)
+    taken = (
+        f"What you publish on your own microblog ({MICROBLOG} at {call.sender}) is posted here, "
+        f"from {since:%Y-%m-%d %H:%M} UTC on; `source off` ends that."
+    )
+    home = rooms.sources.home
+    match reach:
+        case None:
+            return taken
+        case Reach.CLOSED:
+            return (
+                f"{taken} I may not read it yet: let {home} see when you are online, which your "
+                "client asks you now, or open the microblog to everybody."
+            )
+        case Reach.MISSING:
+            return (
+                f"{taken} There is none yet, or none that I can see: let {home} see when you are "
+                "online, if your client asks you, and publish something."
+            )
+        case Reach.SILENT:
+            return f"{taken} But your server has not told what is there; I ask again in an hour."
+
+
 def _posts(count: int) -> str:
     return "1 post" if count == 1 else f"{count} posts"
 
@@ -92,5 +125,6 @@ VERBS: Final[Mapping[str, Function]] = {
     "drop": _drop,
     "resend": _resend,
     "expire": _expire,
+    "source": _source,
 }
 """The verbs that this file does."""

@@ -359,7 +359,9 @@ sourced = Table(
     metadata,
     Column("person", Id, ForeignKey("person.id"), nullable=False),
     Column("item", Text, nullable=False),  # its id there
-    Column("number", Id),  # the post that it became; NULL: it is known, and became none
+    Column("number", Id),  # the post that it is; NULL: it is known, and is none
+    Column("digest", Text),  # of its text as it was last; NULL: it is never looked at again
+    Column("seen", Moment, nullable=False),  # when it was last written down here
     PrimaryKeyConstraint("person", "item"),
     Index("ix_sourced_number", "number"),
     sqlite_with_rowid=False,

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 from xml.etree.ElementTree import Element, SubElement
 
-from xmpprelay.xmpp.disco import DATA, DISCO_INFO
+from xmpprelay.xmpp.disco import DATA, DISCO_INFO, RELAY_FEATURE, Discovery
 from xmpprelay.xmpp.stanzas import XML, tag
 
 CAPS: Final = "http://jabber.org/protocol/caps"
@@ -81,6 +81,39 @@ def claim_of(answer: Element, algorithm: str) -> Claim | None:
     hashed = "".join(f"{part}<" for part in parts).encode("utf-8", "surrogatepass")
     digest = hashlib.new(name, hashed, usedforsecurity=False).digest()
     return Claim(algorithm, base64.b64encode(digest).decode())
+
+
+class Shown:
+    """What home@relay shows that it can do, to those of whose nodes it wants events.
+
+    To all others it shows nothing: their servers would send what is nothing to us.
+    """
+
+    def __init__(self, discovery: Discovery, wanted: Sequence[str]) -> None:
+        self._discovery = discovery
+        self._wanted = [f"{node}+notify" for node in wanted]
+        discovery.shown = self.about
+
+    def about(self, node: str) -> Element | None:
+        """What stands behind our hash, as it is asked for (XEP-0115 §6.2); None: it is not ours."""
+        info, claim = self._info()
+        if node != f"{RELAY_FEATURE}#{claim.ver}":
+            return None
+        info.set("node", node)
+        return info
+
+    def put_into(self, presence: Element) -> None:
+        """Show it in a presence."""
+        show_claim(presence, RELAY_FEATURE, self._info()[1])
+
+    def _info(self) -> tuple[Element, Claim]:
+        info = self._discovery.of_home()
+        for feature in (CAPS, *self._wanted):
+            SubElement(info, tag("feature", DISCO_INFO), var=feature)
+        claim = claim_of(info, "sha-1")
+        if claim is None:
+            raise AssertionError("what we say of ourselves is not well-formed")
+        return info, claim
 
 
 def _identity(identity: Element) -> Iterator[str]:

@@ -3,6 +3,7 @@
 A stanza is read once, here. What is no post and no command is dealt with at this door:
 
 - errors are bounces: told to the fan-out by the id of the post, never answered, never posted;
+- events of nodes are for `own_nodes.py`, where they come from a bare JID, and nothing else is;
 - group chat, headlines, carbons and forwarded messages are nothing to us (a component has none);
 - encrypted messages are never posted, their fallback text above all;
 - corrections, retractions and reactions are for `changes.py`;
@@ -50,6 +51,7 @@ from xmpprelay.xmpp.changes import Changes
 from xmpprelay.xmpp.component import Component, Unforeseen
 from xmpprelay.xmpp.incoming import about, draft_of, says_something, text_of
 from xmpprelay.xmpp.peers import Peers
+from xmpprelay.xmpp.pubsub.names import EVENT
 from xmpprelay.xmpp.stanzas import (
     RECEIPTS,
     UNREACHABLE,
@@ -73,6 +75,7 @@ _NOT_FOR_US: Final = (
     tag("forwarded", "urn:xmpp:forward:0"),
     tag("result", "urn:xmpp:mam:2"),
 )
+_EVENT: Final = (tag("event", EVENT),)
 _ENCRYPTED: Final = (
     tag("encryption", "urn:xmpp:eme:0"),
     tag("encrypted", "eu.siacs.conversations.axolotl"),
@@ -84,7 +87,10 @@ _ENCRYPTED: Final = (
 
 
 class Messages:
-    """Takes message stanzas. `queue` runs a person's affairs one after the other."""
+    """Takes message stanzas. `queue` runs a person's affairs one after the other.
+
+    `take_event`, which is set by whoever builds the relay, takes events from bare JIDs.
+    """
 
     def __init__(
         self,
@@ -116,6 +122,7 @@ class Messages:
         self._voice = voice
         self._peers = peers
         self._epoch = epoch
+        self.take_event: Callable[[str, Element], None] = lambda _sender, _stanza: None
         self._queue = queue
         self._wake = wake
         self._now = now
@@ -130,6 +137,9 @@ class Messages:
         kind = stanza.get("type", "normal")
         if kind == "error":
             self._bounced(sender, resource, stanza)
+        elif _has(stanza, _EVENT):  # whatever body is beside it, nobody has typed it
+            if not resource and to == self._addresses.home:
+                self.take_event(sender, stanza)
         elif kind in ("groupchat", "headline") or _has(stanza, _NOT_FOR_US):
             return
         elif says_something(stanza) or _has(stanza, _ENCRYPTED):

@@ -66,6 +66,8 @@ def upgrade() -> None:
         sa.Column("person", Id, nullable=False),
         sa.Column("item", sa.Text(), nullable=False),
         sa.Column("number", Id, nullable=True),
+        sa.Column("digest", sa.Text(), nullable=True),
+        sa.Column("seen", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(["person"], ["person.id"], name="fk_sourced_person"),
         sa.PrimaryKeyConstraint("person", "item", name="pk_sourced"),
         sqlite_with_rowid=False,

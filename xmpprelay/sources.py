@@ -1,0 +1,347 @@
+"""Posts that authors publish on their own microblog, at their own address (`source pep`).
+
+What comes from there, by an event or by a look at the node, is dealt with in the author's own
+queue, behind what he types, so that the same text by chat and as an entry is one post. An entry
+goes the way of every post; its author is told what could not be done with it, once. What came too
+fast is tried again each minute, in order. A deletion of the node, or of all that is in it, deletes
+nothing here: clients do so to set the node up anew, and one stanza must not take back years.
+
+How the node is asked and what is heard of it is for `xmpp/own_nodes.py`.
+"""
+
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum, auto
+from functools import partial
+from typing import Any, Final, Protocol
+
+from xmpprelay.core.atom import name_in, parse_item_uri
+from xmpprelay.core.delivery import Delivery
+from xmpprelay.core.graph import Graph
+from xmpprelay.core.model import Draft, Person, Post
+from xmpprelay.core.sourced import (
+    MICROBLOG,
+    SAME_WITHIN,
+    Known,
+    OwnChange,
+    OwnItem,
+    Retracted,
+    Step,
+    is_relays_own,
+    says_the_same,
+    step_for,
+)
+from xmpprelay.core.text import message_id, short_id
+from xmpprelay.errors import RelayError, TooFast, TryLater, UnknownPost
+from xmpprelay.relay import Relay
+from xmpprelay.relay.publishing import Name
+from xmpprelay.relay.taking import stored
+from xmpprelay.store.database import Database
+from xmpprelay.store.sources import (
+    ORIGIN,
+    SOURCE,
+    EntryRow,
+    SourceRow,
+    known_entries,
+    posted_lately,
+    remember,
+    set_source,
+)
+
+WAITING: Final = 20
+"""Entries of one author that wait to be tried again, as many as a look at his node shows."""
+
+
+class Reach(Enum):
+    """What a look at an author's node has shown, where it did not show what is there."""
+
+    CLOSED = auto()  # it is not for us
+    MISSING = auto()  # there is none yet
+    SILENT = auto()  # nobody answers, or nobody who knows of such nodes
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What is there."""
+
+    reach: Reach | None  # None: all is well
+    items: tuple[OwnItem, ...] = ()  # in the order in which they were published
+
+
+class OwnNode(Protocol):
+    """How the nodes of authors are reached."""
+
+    async def look(self, person: Person) -> Look:
+        """Subscribe to somebody's node, and see what is there. Never raises."""
+
+    def begin(self, person: Person) -> None:
+        """Listen to what is published there, from now on."""
+
+    def end(self, person: Person) -> None:
+        """Listen no more."""
+
+    def again(self, person: int) -> None:
+        """Look there again, soon."""
+
+
+class Sources:
+    """Takes the posts of whoever wants it from his own node.
+
+    `home` is the address that listens. `queue` runs an author's affairs one after the other;
+    `ask_presence` asks somebody to let his presence be seen, `mention` says something unasked to a
+    bare JID. `node` is set by whoever builds the relay.
+    """
+
+    node: OwnNode
+
+    def __init__(
+        self,
+        db: Database,
+        graph: Graph,
+        delivery: Delivery,
+        relay: Relay,
+        *,
+        domain: str,
+        home: str,
+        queue: Callable[[str, Callable[[], Coroutine[Any, Any, None]]], bool],
+        ask_presence: Callable[[Person], None],
+        mention: Callable[[str, str], None],
+        now: Callable[[], datetime],
+    ) -> None:
+        self._db = db
+        self._graph = graph
+        self._delivery = delivery
+        self._relay = relay
+        self._domain = domain
+        self.home = home
+        self._queue = queue
+        self._ask_presence = ask_presence
+        self._mention = mention
+        self._now = now
+        self._since: dict[int, datetime] = {}
+        self._waiting: dict[int, deque[tuple[OwnChange, bool]]] = {}
+        relay.is_posted = self.posted_as_entry
+
+    def load(self, settings: Iterable[tuple[int, str, str]]) -> None:
+        """Take up what is stored: (person, name, value); other names are left alone."""
+        for person, name, value in settings:
+            if name == SOURCE:
+                self._since[person] = datetime.fromisoformat(value)
+
+    def people(self) -> Iterable[int]:
+        """Whose nodes are listened to."""
+        return self._since.keys()
+
+    def listens_to(self, person: int) -> bool:
+        """Whether somebody's posts are taken from his own node."""
+        return person in self._since
+
+    # On and off
+
+    async def turn_on(self, jid: str) -> tuple[datetime, Reach | None]:
+        """Take an author's posts from his node from now on; since when, and what is in the way.
+
+        What is there already is history. Again changes nothing. Raises NotRegistered, TryLater.
+        """
+        person = self._relay.author(jid)
+        look = await self.node.look(person)
+        if look.reach is not None:
+            self._ask_presence(person)
+        if person.id not in self._since:
+            row = SourceRow(person.id, self._now(), tuple(item.id for item in look.items))
+            standing = await stored(lambda: self._db.write(set_source, row))
+            if row.since is not None and standing is not None:
+                self._delivery.standing_made(standing, self._now())
+                self._since[person.id] = row.since
+                self._ask_presence(person)
+        self.node.begin(person)
+        return self._since[person.id], look.reach
+
+    async def turn_off(self, jid: str) -> bool:
+        """Take no more from there; whether that was so before. Raises NotRegistered, TryLater."""
+        person = self._relay.author(jid)
+        if person.id not in self._since:
+            return False
+        await stored(lambda: self._db.write(set_source, SourceRow(person.id, None)))
+        self.forget(person.id)
+        return True
+
+    def forget(self, person: int) -> None:
+        """Somebody has left, or wants it no more."""
+        if self._since.pop(person, None) is not None:
+            self.node.end(self._graph.person(person))
+        self._waiting.pop(person, None)
+
+    # What comes from there
+
+    def came(self, person: int, changes: Sequence[OwnChange], *, live: bool) -> None:
+        """Something was published or taken back there; `live` says that it was so just now."""
+        jid = self._graph.person(person).jid
+        affair = partial(self._take, person, changes, live=live)
+        if not self._queue(jid, affair):
+            self.node.again(person)
+
+    def tick(self) -> None:
+        """A minute has passed: what came too fast is tried again."""
+        for person in list(self._waiting):
+            self._queue(self._graph.person(person).jid, partial(self._try_again, person))
+
+    async def _take(self, person: int, changes: Sequence[OwnChange], *, live: bool) -> None:
+        for change in changes:
+            if person in self._waiting or not await self._done(person, change, live=live):
+                self._wait(person, change, live=live)
+
+    def _wait(self, person: int, change: OwnChange, *, live: bool) -> None:
+        waiting = self._waiting.setdefault(person, deque())
+        if (change, live) in waiting or (change, True) in waiting:
+            return
+        if len(waiting) < WAITING:
+            waiting.append((change, live))
+        elif live:  # what is still on the node then is found there
+            self.node.again(person)
+
+    async def _try_again(self, person: int) -> None:
+        waiting = self._waiting.pop(person, deque())
+        while waiting:
+            change, live = waiting[0]
+            if not await self._done(person, change, live=live):
+                self._waiting[person] = waiting
+                return
+            waiting.popleft()
+
+    async def _done(self, person: int, change: OwnChange, *, live: bool) -> bool:
+        """Do what a change is for; False: it is too early, it is to be tried again."""
+        author, since = self._graph.person(person), self._since.get(person)
+        if since is None or author.handle is None or self._graph.barred(author.jid):
+            return True
+        try:
+            if isinstance(change, Retracted):
+                await self._retract(author, change.id)
+            elif not is_relays_own(change, self._domain, self._db.epoch):
+                await self._publish(author, change, since, live=live)
+        except (TooFast, TryLater):
+            return False
+        return True
+
+    async def _publish(self, author: Person, item: OwnItem, since: datetime, *, live: bool) -> None:
+        known = (await self._known(author.id, [item.id])).get(item.id)
+        number = None if known is None else known.number
+        try:
+            match step_for(item, known, since, live=live):
+                case Step.PASS:
+                    return
+                case Step.KEEP:
+                    await self._remember(EntryRow(author.id, item.id, None, None))
+                    return
+                case Step.POST:
+                    number = await self._post(author, item)
+                case Step.EDIT if number is not None:
+                    await self._edit(author, item, number)
+        except (TooFast, TryLater):
+            raise
+        except RelayError as error:
+            self._refused(author, item, number, error)
+        await self._remember(EntryRow(author.id, item.id, number, item.digest))
+
+    def _refused(
+        self, author: Person, item: OwnItem, number: int | None, error: RelayError
+    ) -> None:
+        what = f"The new text of #{short_id(number)}" if number is not None else "An entry"
+        self._mention(
+            author.jid, f"{what} on your own microblog was not taken ({item.id}): {error.sentence}"
+        )
+
+    async def _post(self, author: Person, item: OwnItem) -> int:
+        """Make an entry a post, or find the post that says the same; its number."""
+        said = item.said
+        if said is None:
+            raise _NoPost(item.problem)
+        before = await self._lately(author.id, said.text, as_entry=False)
+        if before is not None:
+            return before.number
+        draft = Draft(
+            author=author.jid,
+            text=said.text,
+            lang=said.language,
+            origin=f"{ORIGIN}{item.id}",
+            stanza_id=None,
+            attachments=said.enclosures,
+        )
+        answered = [each for name in said.in_reply_to if (each := await self._name(name))]
+        accepted = await self._relay.publishing.publish(draft, None, answered)
+        if accepted.notes:
+            self._mention(author.jid, f"#{short_id(accepted.post.number)}: {accepted.notes}")
+        return accepted.post.number
+
+    async def _edit(self, author: Person, item: OwnItem, number: int) -> None:
+        if item.said is None:
+            raise _NoPost(item.problem)
+        draft = Draft(author.jid, item.said.text, item.said.language, None, None)
+        await self._relay.changes.edit(author, draft, number)
+
+    async def _retract(self, author: Person, item: str) -> None:
+        known = (await self._known(author.id, [item])).get(item)
+        if known is None:
+            return
+        if known.number is not None:
+            draft = Draft(author.jid, "", None, None, None)
+            with suppress(UnknownPost):  # he has deleted it here before
+                await self._relay.changes.delete(author, draft, known.number)
+        await self._remember(EntryRow(author.id, item, None, None))
+
+    async def _name(self, text: str) -> Name | None:
+        """Which post of this relay's is meant by the name of what an entry answers; None: none.
+
+        It may be an item of an author's node here, of his own node, or the id of a post.
+        """
+        parts = parse_item_uri(text)
+        if parts is None:
+            ours = name_in(text)
+            return None if ours is None else (None, ours)
+        service, node, item = parts
+        local, _, domain = service.rpartition("@")
+        if node.partition(":comments/")[0] != MICROBLOG:
+            return None
+        if domain == self._domain:
+            there = self._graph.by_handle(local)
+            return None if there is None else (there.id, item)
+        other = self._graph.by_jid(service)
+        if other is None or not self.listens_to(other.id):
+            return None
+        known = (await self._known(other.id, [item])).get(item)
+        if known is None or known.number is None:
+            return None
+        return None, message_id(known.number, self._db.epoch)
+
+    # The same by chat
+
+    async def posted_as_entry(self, author: Person, draft: Draft) -> Post | None:
+        """The post that says the same as a draft and has just come from its author's own node."""
+        mine = (draft.origin or "").startswith(ORIGIN)
+        if mine or not self.listens_to(author.id):
+            return None
+        return await self._lately(author.id, draft.text, as_entry=True)
+
+    async def _lately(self, author: int, text: str, *, as_entry: bool) -> Post | None:
+        since = self._now() - SAME_WITHIN
+        posts = await stored(
+            lambda: self._db.read(
+                lambda conn: posted_lately(conn, author, since, as_entry=as_entry)
+            )
+        )
+        return next((post for post in posts if says_the_same(post, text)), None)
+
+    # The store
+
+    async def _known(self, person: int, items: Sequence[str]) -> Mapping[str, Known]:
+        return await stored(lambda: self._db.read(lambda conn: known_entries(conn, person, items)))
+
+    async def _remember(self, row: EntryRow) -> None:
+        await stored(lambda: self._db.write(remember, row))
+
+
+class _NoPost(RelayError):
+    """There is no post in an entry; told to its author like any other reason."""
