@@ -6,6 +6,7 @@ author's own address is taken over for those parts only that he has not set here
 (`store/profiles.py`). Of somebody without a handle there is nothing, and who leaves is forgotten.
 """
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -13,6 +14,7 @@ from typing import Final
 from sqlalchemy import Connection
 
 from xmpprelay.core.model import Person
+from xmpprelay.core.pacing import Bucket, Rate
 from xmpprelay.core.profile import NO_PROFILE, Part, Picture, Profile, checked, fitting
 from xmpprelay.errors import RelayError, StoreError, TryLater
 from xmpprelay.log import get_logger
@@ -30,6 +32,10 @@ log = get_logger("profiles")
 
 _TEXTS: Final = (Part.NAME, Part.ABOUT, Part.URL)
 
+SENT: Final = Rate(per_second=4 * 2**20, burst=32 * 2**20)
+"""Bytes of pictures that are given out, to all together: they are by far the longest answers there
+are, and posts go by the same stream. A thousand pictures at once, then a hundred a second."""
+
 
 @dataclass(frozen=True, slots=True)
 class Card:
@@ -44,12 +50,20 @@ class Profiles:
     """The profiles of all authors.
 
     `changed` is told who looks otherwise now, how he looked before and how he does; `look` is asked
-    to take over what somebody's own address shows, and says whether it will.
+    to take over what somebody's own address shows, and says whether it will. `monotonic` is the
+    clock that spans are measured with.
     """
 
-    def __init__(self, db: Database, pictures: Pictures) -> None:
+    def __init__(
+        self,
+        db: Database,
+        pictures: Pictures,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._db = db
         self._pictures = pictures
+        self._monotonic = monotonic
+        self._sent = Bucket.full(SENT, monotonic())
         self._profiles: dict[int, Profile] = {}
         self.changed: Callable[[int, Profile, Profile], None] = lambda _who, _before, _now: None
         self.look: Callable[[Person], bool] = lambda _: False
@@ -63,9 +77,17 @@ class Profiles:
         return self._profiles.get(person, NO_PROFILE)
 
     async def picture(self, person: int) -> Picture | None:
-        """The picture that somebody shows; None: none. Raises TryLater."""
-        if self.of(person).picture is None:
+        """The picture that somebody shows; None: none.
+
+        Raises TryLater, also where too much of the kind was given out of late.
+        """
+        shown = self.of(person).picture
+        if shown is None:
             return None
+        taken = self._sent.take(SENT, self._monotonic(), shown.size_bytes)
+        if not isinstance(taken, Bucket):
+            raise TryLater("Too many pictures are asked for at once. Try again in a minute.")
+        self._sent = taken
         try:
             return await self._db.read(lambda conn: picture_of(conn, person))
         except StoreError as error:

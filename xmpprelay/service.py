@@ -329,7 +329,7 @@ class Service:
     def _showing(self, monotonic: Callable[[], float]) -> None:
         """What authors show of themselves, and to whom."""
         self.pictures = Pictures()
-        self.profiles = Profiles(self.db, self.pictures)
+        self.profiles = Profiles(self.db, self.pictures, monotonic)
         self.directory = Directory(self.graph, self.profiles, self.config.xmpp.domain, monotonic)
         self.own_cards = OwnCards(self.component, self.graph, self.profiles, monotonic)
         self.appearance = Appearance(

@@ -7,6 +7,7 @@ Whether a candidate really gets a post is the business of `core/routing.py`, whi
 that it asks: follows, blocks (`blocks.py`), what each has chosen (`wishes.py`), who is protected.
 """
 
+from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator
 
 from xmpprelay.core.blocks import OPERATOR, Blocks
@@ -30,7 +31,7 @@ class Graph:
         self._people: dict[int, Person] = {}
         self._by_jid: dict[str, int] = {}
         self._by_handle: dict[str, int] = {}
-        self._handles: tuple[str, ...] | None = None  # sorted, from when somebody asks for them
+        self._handles: list[str] | None = None  # sorted, from when somebody asks for them
         self._following: dict[int, dict[int, int]] = {}
         self._followers: dict[int, set[int]] = {}
         self._candidates: dict[int, dict[str, tuple[int, ...]]] = {}
@@ -52,13 +53,18 @@ class Graph:
         """Take up a person, or the same person with a new handle."""
         before = self._people.get(person.id)
         if before is not None and before.handle is not None:
-            del self._by_handle[before.handle]
-        if person.handle != (None if before is None else before.handle):
-            self._handles = None
+            self._unname(before.handle)
         self._people[person.id] = person
         self._by_jid[person.jid] = person.id
         if person.handle is not None:
             self._by_handle[person.handle] = person.id
+            if self._handles is not None:
+                insort(self._handles, person.handle)
+
+    def _unname(self, handle: str) -> None:
+        del self._by_handle[handle]
+        if self._handles is not None:
+            del self._handles[bisect_left(self._handles, handle)]
 
     def person(self, person_id: int) -> Person:
         """The person with that id; KeyError when there is none."""
@@ -77,8 +83,8 @@ class Graph:
     def handles(self) -> tuple[str, ...]:
         """All handles, in alphabetical order, as they are now."""
         if self._handles is None:
-            self._handles = tuple(sorted(self._by_handle))
-        return self._handles
+            self._handles = sorted(self._by_handle)
+        return tuple(self._handles)
 
     def people(self) -> Iterator[Person]:
         """Everybody, in the order in which they became known."""
