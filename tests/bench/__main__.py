@@ -1,9 +1,9 @@
-"""`python -m tests.bench latency`, `slow-domain` or `routing`, from the repository's folder."""
+"""`python -m tests.bench latency`, `slow-domain`, `pubsub` or `routing`, from the repository."""
 
 import argparse
 import asyncio
 
-from tests.bench import latency, routing, slow_domain
+from tests.bench import latency, pubsub, routing, slow_domain
 from xmpprelay import log
 
 
@@ -15,11 +15,15 @@ def main() -> None:
     of_slow = benchmarks.add_parser("slow-domain", help=slow_domain.__doc__.splitlines()[0])
     of_slow.add_argument("--posts", type=int, default=200, metavar="N")
     of_slow.add_argument("--rounds", type=int, default=5, metavar="N")
+    of_pubsub = benchmarks.add_parser("pubsub", help=pubsub.__doc__.splitlines()[0])
+    of_pubsub.add_argument("--posts", type=int, default=100, metavar="N")
     benchmarks.add_parser("routing", help=routing.__doc__.splitlines()[0])
     asked = parser.parse_args()
     log.configure("warning")
     if asked.benchmark == "latency":
         asyncio.run(latency.main(asked.posts))
+    elif asked.benchmark == "pubsub":
+        asyncio.run(pubsub.main(asked.posts))
     elif asked.benchmark == "routing":
         routing.run()
     else:
