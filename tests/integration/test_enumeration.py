@@ -15,6 +15,7 @@ from xml.etree.ElementTree import tostring
 
 import pytest
 
+from tests.integration.pubsub import MICROBLOG, OWNER, entry, items, publish, pubsub, retract
 from tests.integration.wire import HOME, RELAY, Wire, wired
 
 ANN, BOB, EVE, PIA = (f"{name}@example.test" for name in ("ann", "bob", "eve", "pia"))
@@ -101,6 +102,28 @@ OF_AUTHORS: Final = {
     "version": question("<query xmlns='jabber:iq:version'/>"),
     "ping": question("<ping xmlns='urn:xmpp:ping'/>"),
     "something unknown": question("<query xmlns='urn:example:unknown'/>"),
+    "items": question(items()),
+    "an item": question(items("<item id='1.{epoch}'/>")),
+    "a page of items": question(items(page="<max>1</max><before/>")),
+    "a page from an item on": question(items(page="<after>1.{epoch}</after>")),
+    "comments": question(items(node=f"{MICROBLOG}:comments/1.{{epoch}}")),
+    "his picture": question(items(node="urn:xmpp:avatar:metadata")),
+    "subscriptions": question(pubsub("<subscriptions/>")),
+    "subscriptions to his posts": question(pubsub(f"<subscriptions node='{MICROBLOG}'/>")),
+    "affiliations": question(pubsub("<affiliations/>")),
+    "options": question(pubsub(f"<options node='{MICROBLOG}' jid='bob@example.test'/>")),
+    "a publication": question(publish(entry("x")), "set"),
+    "a comment": question(publish(entry("x"), node=f"{MICROBLOG}:comments/1.{{epoch}}"), "set"),
+    "a retraction": question(retract("1.{epoch}"), "set"),
+    "the settings of his node": question(pubsub(f"<configure node='{MICROBLOG}'/>", OWNER)),
+    "who has subscribed": question(pubsub(f"<subscriptions node='{MICROBLOG}'/>", OWNER)),
+    "the making of a node": question(pubsub("<create node='x'/>"), "set"),
+    "disco#info of his posts": question(
+        f"<query xmlns='http://jabber.org/protocol/disco#info' node='{MICROBLOG}'/>"
+    ),
+    "disco#items of his posts": question(
+        f"<query xmlns='http://jabber.org/protocol/disco#items' node='{MICROBLOG}'/>"
+    ),
     "a change of his": question("<vCard xmlns='vcard-temp'/>", "set"),
 }
 """Everything that shows whether there is an author. To ask to follow, and to write, are no reading:
@@ -118,6 +141,15 @@ OF_POSTS: Final = {
     "boost": typed("boost #{post}"),
     "like": typed("like #{post}"),
     "edit": typed("edit #{post} hello"),
+    "an item": question(items("<item id='{post}.{epoch}'/>"), to=f"ann@{RELAY}"),
+    "comments on it": question(
+        items(node=f"{MICROBLOG}:comments/{{post}}.{{epoch}}"), to=f"ann@{RELAY}"
+    ),
+    "disco#info of comments": question(
+        "<query xmlns='http://jabber.org/protocol/disco#info' "
+        f"node='{MICROBLOG}:comments/{{post}}.{{epoch}}'/>",
+        to=f"ann@{RELAY}",
+    ),
     "the form of show": form("show", "id={post}"),
     "the form of why": form("why", "id={post}"),
     "the form of boost": form("boost", "id={post}"),
@@ -169,8 +201,8 @@ async def answers(wire: Wire, reader: str, asked: str) -> list[bytes]:
 @pytest.mark.parametrize("reader", READERS.values(), ids=READERS)
 async def test_an_author_who_blocks_is_one_who_does_not_exist(wire: Wire, reader: str) -> None:
     for name, asked in OF_AUTHORS.items():
-        hidden = await answers(wire, reader, asked.format(name="ann"))
-        absent = await answers(wire, reader, asked.format(name=ABSENT))
+        hidden = await answers(wire, reader, asked.format(name="ann", epoch=wire.service.db.epoch))
+        absent = await answers(wire, reader, asked.format(name=ABSENT, epoch=wire.service.db.epoch))
         assert absent, f"{name}: there is no answer"
         assert [each.replace(b"ann", ABSENT.encode()) for each in hidden] == absent, name
 
@@ -180,20 +212,27 @@ async def test_a_post_that_is_not_for_him_is_one_that_does_not_exist(
     wire: Wire, number: str
 ) -> None:
     for name, asked in OF_POSTS.items():
-        hidden = await answers(wire, BOB, asked.format(post=number))
-        absent = await answers(wire, BOB, asked.format(post=MISSING))
+        hidden = await answers(wire, BOB, asked.format(post=number, epoch=wire.service.db.epoch))
+        absent = await answers(wire, BOB, asked.format(post=MISSING, epoch=wire.service.db.epoch))
         assert absent, f"{name}: there is no answer"
-        assert [each.replace(f"#{number}".encode(), b"#9") for each in hidden] == absent, name
+        assert [_with_number(each, number, MISSING) for each in hidden] == absent, name
 
 
 async def test_the_same_questions_tell_who_is_there_to_everybody_else(wire: Wire) -> None:
     """The control: each of them could have told."""
     for name, asked in OF_AUTHORS.items():
-        shown = await answers(wire, PIA, asked.format(name="ann"))
-        absent = await answers(wire, PIA, asked.format(name=ABSENT))
+        shown = await answers(wire, PIA, asked.format(name="ann", epoch=wire.service.db.epoch))
+        absent = await answers(wire, PIA, asked.format(name=ABSENT, epoch=wire.service.db.epoch))
         same = [each.replace(b"ann", ABSENT.encode()) for each in shown] == absent
         assert same is (name in TELL_NOBODY), name
     for name, asked in OF_POSTS.items():
-        shown = await answers(wire, ANN, asked.format(post="1"))
-        absent = await answers(wire, ANN, asked.format(post=MISSING))
-        assert [each.replace(b"#1", b"#9") for each in shown] != absent, name
+        shown = await answers(wire, ANN, asked.format(post="1", epoch=wire.service.db.epoch))
+        absent = await answers(wire, ANN, asked.format(post=MISSING, epoch=wire.service.db.epoch))
+        assert [_with_number(each, "1", MISSING) for each in shown] != absent, name
+
+
+def _with_number(stanza: bytes, number: str, other: str) -> bytes:
+    """The same about another post: `#1`, or the node of the comments on it."""
+    for before in ("#", ":comments/"):
+        stanza = stanza.replace(f"{before}{number}".encode(), f"{before}{other}".encode())
+    return stanza

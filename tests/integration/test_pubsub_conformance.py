@@ -171,9 +171,7 @@ ROWS: Final[Mapping[str, tuple[str, str, str, Answer]]] = {
     "a space before the id": (
         "alice", "set", publish(entry("x"), " x"), ("modify", "not-acceptable", None)
     ),
-    "an id of ours": (
-        "alice", "set", publish(entry("x"), "zzz.abcdef"), ("cancel", "conflict", None)
-    ),
+    "an id like ours": ("alice", "set", publish(entry("x"), "news.42"), RESULT),
     "another access": (
         "alice", "set", with_options(access_model="whitelist"),
         ("cancel", "conflict", "precondition-not-met"),
@@ -296,6 +294,18 @@ async def test_every_question_gets_the_answer_that_the_specification_names(
             wrong.append(f"{name}: {came_back(answer)} is not {expected}: {answer.text}")
     assert not wrong, "\n".join(wrong)
     await people["alice"].fence()
+
+
+async def test_the_ids_of_the_relay_cannot_be_chosen(
+    people: dict[str, Person], world: World
+) -> None:
+    bob = people["bob"]
+    await bob.says("hello")
+    for name in (f"1.{world.service.db.epoch}", f"zzz.{world.service.db.epoch}"):
+        answer = await bob.asks(bob.author("bob"), publish(entry("x"), name), "set")
+        assert came_back(answer) == ("cancel", "conflict", None)
+        gone = await bob.asks(bob.author("bob"), retract(name), "set")
+        assert came_back(gone) == NO_NODE
 
 
 async def test_what_is_not_supported_says_which_feature_that_is(people: dict[str, Person]) -> None:

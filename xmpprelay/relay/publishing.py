@@ -17,7 +17,7 @@ from typing import Final
 from sqlalchemy import Connection
 
 from xmpprelay.core.model import Draft, Kind, Person, Post
-from xmpprelay.core.text import number_in, parse_message_id
+from xmpprelay.core.text import number_in
 from xmpprelay.errors import Taken, UnknownPost
 from xmpprelay.relay.changes import Changes
 from xmpprelay.relay.sight import Sight
@@ -71,7 +71,7 @@ class Publishing:
             before = await self._own(author.id, item, under)
             if before is not None:
                 return await self._again(author, draft, before)
-            if parse_message_id(item) is not None:
+            if number_in(item, self._epoch) is not None:
                 raise Taken("Ids of this form are the relay's own: choose another one.")
             name = None if under is not None else item
             draft = replace(draft, item=name, origin=_origin(item, under))

@@ -172,7 +172,7 @@ def _blank(tx: Transaction, row: BlankRow) -> Blanked:
         .limit(AT_ONCE)
     )
     numbers = tuple(tx.conn.scalars(asked))
-    gone = dict.fromkeys(("lang", "origin", "weak", "stanza"))
+    gone = dict.fromkeys(("lang", "origin", "weak", "stanza", "item"))
     nothing = {"text": "", "deleted": True, "targets": ids_text(()), "mentions": ids_text(())}
     tx.conn.execute(update(post).where(post.c.number.in_(numbers)).values(nothing | gone))
     return Blanked(numbers, forget_posts(tx, numbers))
