@@ -321,6 +321,7 @@ class Service:
             self.addresses.home,
             self.graph,
             self.sources,
+            self.delivery.devices_of,
             self.voice.here,
             monotonic,
         )

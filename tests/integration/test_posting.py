@@ -213,7 +213,7 @@ async def test_changes_of_a_post_are_not_posted_as_text(world: World) -> None:
 
 # --- commands, of this version and later ones ----------------------------------------------------
 
-LATER: Final = ("source pep", "feed", "feed new")
+LATER: Final = ("feed", "feed new")
 
 
 async def test_commands_of_later_versions_are_answered_and_never_posted(world: World) -> None:

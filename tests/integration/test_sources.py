@@ -320,3 +320,36 @@ async def test_whoever_hides_is_told_what_to_do_and_is_heard_once_she_has(world:
     alice.sends_raw(f"<presence to='{alice.home}' type='subscribed'/>")
     await bob.gets_post("not heard yet")
     assert bob.posts() == ["not heard yet"]
+
+
+async def test_the_server_may_be_started_anew(fragile_world: World) -> None:
+    world = fragile_world
+    alice, bob, blog = await at_work(world)
+    await blog.publishes("before it")
+    await bob.gets_post("before it")
+    await world.settled()
+    await world.server.flush()
+    await world.server.restart()
+    await world.until(lambda: world.streams == 2)
+    for person in (alice, bob):
+        await person.drops()
+        await person.comes()
+    await world.live(bob)
+    await listening(world, alice)
+    await blog.publishes("after it")
+    await bob.gets_post("after it")
+    assert bob.posts() == ["before it", "after it"]
+
+
+async def test_an_answer_to_an_entry_of_another_authors_own_node_is_a_reply(world: World) -> None:
+    alice, bob, blog = await at_work(world)
+    await bob.joins("bob")
+    other = await Blog(world, bob).begins()
+    await bob.says("source pep")
+    await listening(world, bob)
+    item = await blog.publishes("a question")
+    await bob.gets_post("a question")
+    where = f"xmpp:{alice.jid}?;node={MICROBLOG};item={item}"
+    thread = f"<in-reply-to xmlns='http://purl.org/syndication/thread/1.0' href='{where}'/>"
+    await other.publishes("an answer", more=thread)
+    await alice.gets_post("@alice an answer")

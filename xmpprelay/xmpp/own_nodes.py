@@ -11,7 +11,7 @@ What counts comes from the author's bare JID, which nobody else can write: his o
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Final
 from xml.etree.ElementTree import Element, SubElement
@@ -48,7 +48,8 @@ _CLOSED: Final = frozenset({"forbidden", "not-authorized", "not-allowed", "subsc
 class OwnNodes:
     """Reaches the nodes of authors. `now_s` is a monotonic clock.
 
-    `here` makes a presence of home@relay, for somebody; to whoever is listened to it shows so.
+    `devices_of` gives the devices that are known of a person; `here` makes a presence of home@relay
+    for somebody, which shows to whoever is listened to that he is.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class OwnNodes:
         home: str,
         graph: Graph,
         sources: Sources,
+        devices_of: Callable[[int], Sequence[str]],
         here: Callable[[str, str], Element],
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -64,6 +66,7 @@ class OwnNodes:
         self._home = home
         self._graph = graph
         self._sources = sources
+        self._devices_of = devices_of
         self._here = here
         self._now_s = now_s
         self._due: dict[int, float] = {}  # when each node is looked at next
@@ -117,7 +120,8 @@ class OwnNodes:
     def begin(self, person: Person) -> None:
         """Listen to what is published there, from now on."""
         self.again(person.id)
-        self._show(person, None)
+        for resource in self._devices_of(person.id):
+            self.present(person.id, resource)
 
     def end(self, person: Person) -> None:
         """Listen no more."""
@@ -224,7 +228,9 @@ class OwnNodes:
         """A device of somebody is there: it is shown that events are wanted (XEP-0163 §4.3.2)."""
         shown = self._shown.get(person, ())
         if self._sources.listens_to(person) and resource not in shown and len(shown) < DEVICES:
-            self._show(self._graph.person(person), resource)
+            self._shown.setdefault(person, set()).add(resource)
+            to = f"{self._graph.person(person).jid}/{resource}"
+            self._component.send(self._here(self._home, to))
 
     def gone(self, person: int, resource: str | None) -> None:
         """A device is gone; None: all of them are."""
@@ -238,11 +244,6 @@ class OwnNodes:
         person = self._graph.by_jid(to.partition("/")[0])
         if person is not None and self.shown is not None and self._sources.listens_to(person.id):
             self.shown.put_into(here)
-
-    def _show(self, person: Person, resource: str | None) -> None:
-        self._shown.setdefault(person.id, set()).update(() if resource is None else (resource,))
-        to = person.jid if resource is None else f"{person.jid}/{resource}"
-        self._component.send(self._here(self._home, to))
 
 
 def _items() -> Element:
