@@ -125,6 +125,16 @@ async def test_what_is_no_picture_is_refused_and_changes_nothing(
     assert list(payloads(await alice.asks(address, items(node=METADATA)))) == [name]
 
 
+async def test_what_was_offered_is_forgotten_with_her(world: World) -> None:
+    [alice] = await world.authors("alice")
+    address, name = alice.author("alice"), hash_of(jpeg())
+    await alice.asks(address, publish(data(jpeg()), name, DATA), "set")
+    await alice.says(":leave-relay yes")
+    await alice.joins("other")
+    told = await alice.asks(alice.author("other"), publish(metadata(name), name, METADATA), "set")
+    assert told.condition == "item-not-found"
+
+
 async def test_only_she_herself_publishes_there(world: World) -> None:
     alice, bob = await world.authors("alice", "bob")
     address = alice.author("alice")
@@ -210,16 +220,20 @@ async def test_devices_that_want_it_are_told_and_no_others(world: World) -> None
 
 async def test_somebody_whom_she_blocks_is_told_nothing(world: World) -> None:
     [alice] = await world.authors("alice")
-    bob, carol = [await follower(world, name, "alice") for name in ("bob", "carol")]
+    bob, carol, dora = [await follower(world, each, "alice") for each in ("bob", "carol", "dora")]
     await has_picture(alice, jpeg())
     shown = await carol.gets(lambda each: bool(photo_in(each)), kind="presence")
     await sees(bob, "alice", photo_in(shown) or "")
     await alice.says(f"block {bob.jid}")
+    await world.service.keeping_out.operator_block(dora.jid, "test")  # her follow is kept
     world.clock.passes(minutes=2)
     name = await has_picture(alice, jpeg("blue"))
     await sees(carol, "alice", name)
     await bob.fence()
-    assert not [each for each in bob.mail.ledger if photo_in(each) == name]
+    dora.sends("ping")
+    await dora.gets(kind="message", type="error")
+    for reader in (bob, dora):
+        assert not [each for each in reader.mail.ledger if photo_in(each) == name]
     address = alice.author("alice")
     for payload in (GET, items(node=DATA), items(node=NICK), f"<vcard xmlns='{VCARD4}'/>"):
         assert (await bob.asks(address, payload)).condition == "item-not-found"

@@ -11,7 +11,7 @@ from PIL import Image
 
 from tests.integration.clients import Person, Stanza
 from tests.integration.world import World
-from xmpprelay.core.profile import NO_PROFILE
+from xmpprelay.core.profile import NO_PROFILE, Picture
 
 VCARD: Final = "vcard-temp"
 VCARD4: Final = "urn:ietf:params:xml:ns:vcard-4.0"
@@ -226,6 +226,17 @@ async def test_she_sets_her_card_at_her_address_and_nobody_else_does(world: Worl
     assert (await alice.asks(address, again, "set")).type == "result"
     second = await bob.asks(address, GET)
     assert (text(second, "NICKNAME"), picture_in(second)) == ("Ally", picture_in(first))
+
+    # Our own picture stays as it is, though it would be encoded otherwise today.
+    file = BytesIO()
+    Image.new("RGB", (9, 9), "blue").save(file, "PNG", compress_level=0)
+    person = world.service.graph.by_jid(alice.jid)
+    assert person is not None
+    await world.service.profiles.set(person, {}, (Picture(file.getvalue(), 9, 9),))
+    same = card(file.getvalue(), NICKNAME="alice")
+    assert (await alice.asks(address, same, "set")).type == "result"
+    assert picture_in(await bob.asks(address, GET)) == file.getvalue()
+    assert world.service.profiles.of(person.id).name == "", "it is her handle"
 
     assert (await alice.asks(address, card(), "set")).type == "result"
     third = await bob.asks(address, GET)

@@ -221,6 +221,12 @@ def test_too_many_pixels_are_never_decoded(
         encoded(png_of(width, height, zlib.compress(bytes(1000))))
 
 
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_the_pixels_count_whatever_is_done_with_warnings() -> None:
+    with pytest.raises(PictureTooBig):
+        encoded(png_of(4001, 4000, zlib.compress(bytes(4001 * 4000 + 4000))))
+
+
 def test_a_gif_that_grows_in_its_frame_is_refused() -> None:
     small = bytearray(file_of(Image.new("P", (2, 2)), "GIF"))
     frame = small.index(b"\x2c")
