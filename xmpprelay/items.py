@@ -19,7 +19,7 @@ from sqlalchemy import Connection
 from xmpprelay.core.graph import Graph
 from xmpprelay.core.model import CHANGES, Kind, Person, Post
 from xmpprelay.core.routing import may_read
-from xmpprelay.core.text import number_in
+from xmpprelay.core.text import number_in, xml_bytes
 from xmpprelay.errors import StoreError, TryLater
 from xmpprelay.store import items as rows
 from xmpprelay.store import queries
@@ -33,12 +33,15 @@ Look = Callable[[Connection, int, int], list[Post]]
 MAX_ITEMS: Final = 100
 """Items that one page has at most."""
 
-MAX_BYTES: Final = 60_000
-"""Bytes of the texts of a page, in UTF-8: with all that is around them, and the markup escaped, far
-below what any server takes as one stanza (XMPP servers have 256 KiB and more)."""
+MAX_BYTES: Final = 120_000
+"""Bytes of the texts of an answer, as they stand in a stanza. With all that is around them, which
+is about a kilobyte each, half of what servers take at least: 256 KiB from a client, 512 KiB from
+each other."""
 
-_ROUNDS: Final = 10
-"""So many questions to the database for one page, where the one who asks may see few posts."""
+_ASKED: Final = 60
+_ROUNDS: Final = 20
+"""Posts that are looked at by one question to the database, at least; and so many questions for one
+page, where the one who asks may see few of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +105,8 @@ class Items:
     async def named(self, jid: str, author: Person, names: Sequence[str]) -> list[Item]:
         """Those of an author's posts that are called so, and that the bare JID may see.
 
-        In the order of the names, which are message ids of ours or the author's own. Raises
-        TryLater.
+        In the order of the names, which are message ids of ours or the author's own; as many as an
+        answer has room for. Raises TryLater.
         """
         found = await self.find(author, names)
         posts = [
@@ -111,14 +114,15 @@ class Items:
             for name in names
             if name in found and may_read(self._graph, found[name], jid)
         ]
-        return await self._items(posts)
+        return await self._items(_fitting(posts))
 
     async def answers_named(self, jid: str, post: Post, names: Sequence[str]) -> list[Item]:
         """Those of the answers to a post that are called so by us, as the bare JID may see them."""
         numbers = [n for name in names if (n := number_in(name, self._db.epoch)) is not None]
         found = {each.number: each for each in await self._read(partial(_posts, numbers))}
         answers = [found[n] for n in numbers if n in found and found[n].parent == post.number]
-        return await self._items([each for each in answers if may_read(self._graph, each, jid)])
+        shown = [each for each in answers if may_read(self._graph, each, jid)]
+        return await self._items(_fitting(shown))
 
     async def number_of(self, author: Person, name: str) -> int | None:
         """The number of a post by its id as an item; None: it is none's. Raises TryLater."""
@@ -155,10 +159,11 @@ class Items:
         limit = max(0, min(span.limit, MAX_ITEMS))
         found: list[Post] = []
         complete = False
+        asked = max(2 * limit, _ASKED)
         for _ in range(_ROUNDS if limit else 0):
-            part = await self._read(partial(_ask, look, at, 2 * limit))
+            part = await self._read(partial(_ask, look, at, asked))
             found += [post for post in part if may_read(self._graph, post, jid)]
-            complete = len(part) < 2 * limit
+            complete = len(part) < asked
             if complete or len(found) > limit:
                 break
             at = part[-1].number
@@ -197,10 +202,10 @@ def _is_item(post: Post, author: int) -> bool:
 
 
 def _fitting(posts: Iterable[Post]) -> list[Post]:
-    """The first of these posts that a page has room for; one at least."""
+    """The first of these posts that an answer has room for; one at least."""
     room, kept = MAX_BYTES, list[Post]()
     for post in posts:
-        room -= len(post.content.text.encode())
+        room -= xml_bytes(post.content.text)
         if room < 0 and kept:
             break
         kept.append(post)

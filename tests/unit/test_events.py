@@ -7,6 +7,7 @@ from xml.etree.ElementTree import Element
 import pytest
 
 from tests.unit.test_rendering import ALICE, BOB, CAROL, CREATED, CountedPost, parsed, post
+from xmpprelay.core.atom import title_of
 from xmpprelay.core.graph import Graph
 from xmpprelay.core.model import Follow, Kind, Mode, Person, Post
 from xmpprelay.core.wishes import Delivery, Wishes
@@ -85,6 +86,21 @@ def test_a_body_comes_for_who_wants_one_and_with_what_is_for_him(graph: Graph) -
     assert (body_of(message), message.get("type")) == ("@bob hello", "chat")
     assert message.find("{urn:xmpp:hints}no-store") is None
     assert item_of(message).findtext(f"{ATOM}entry/{ATOM}content") == "@bob hello"
+
+
+def test_no_stanza_is_larger_than_every_server_takes(graph: Graph) -> None:
+    """A long text is there once: in the event, with its title as the body; or in the body alone."""
+    made, text = rendering(graph), "\N{GRINNING FACE}" * 1_999 + "!"
+    both = made.stanza(post(text), CAROL, store=False, held=True)
+    assert len(both) <= 10_000
+    assert body_of(parsed(both)) == title_of(text)
+    assert item_of(parsed(both)).findtext(f"{ATOM}entry/{ATOM}content") == text
+    for_bob = replace(post(text), mentions=(BOB,), item="i" * 200, parent=7, targets=(BOB,))
+    personal = made.stanza(for_bob, BOB, store=False, held=True)
+    assert len(personal) <= 10_000
+    assert body_of(parsed(personal)) == text
+    assert parsed(personal).get("type") == "chat"
+    assert len(made.stanza(for_bob, CAROL, store=False, held=True)) <= 10_200
 
 
 def test_a_server_keeps_it_where_nobody_knows_whether_he_is_there(graph: Graph) -> None:

@@ -191,7 +191,7 @@ def check_length(text: str, max_chars: int = MAX_CHARS) -> None:
             f"This has {len(text):,} characters; a post may have {max_chars:,}: "
             "shorten it, or send it in parts."
         )
-    size_bytes = _xml_bytes(text)
+    size_bytes = xml_bytes(text)
     if size_bytes > MAX_XML_BYTES:
         raise TooLong(
             f"This takes {size_bytes:,} bytes as XML; a post may take {MAX_XML_BYTES:,}: "
@@ -199,8 +199,8 @@ def check_length(text: str, max_chars: int = MAX_CHARS) -> None:
         )
 
 
-def _xml_bytes(text: str) -> int:
-    """Counted as our XML library writes it, which escapes both quotation marks as well."""
+def xml_bytes(text: str) -> int:
+    """Bytes of a text in a stanza: as our XML library writes it, which escapes quotation marks."""
     return (
         len(text.encode("utf-8", "surrogatepass"))
         + 4 * text.count("&")

@@ -22,10 +22,11 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 from xml.etree.ElementTree import Element, SubElement
 
+from xmpprelay.core.atom import title_of
 from xmpprelay.core.graph import Graph
 from xmpprelay.core.model import CHANGES, Kind, Mode, Post
 from xmpprelay.core.routing import PERSONAL, decide
-from xmpprelay.core.text import change_id, message_id, short_id
+from xmpprelay.core.text import change_id, message_id, short_id, xml_bytes
 from xmpprelay.core.wishes import NO_WISHES, Delivery
 from xmpprelay.xmpp.addresses import Addresses
 from xmpprelay.xmpp.incoming import CORRECT, FALLBACK, REPLY, RETRACT
@@ -36,6 +37,9 @@ from xmpprelay.xmpp.stanzas import DELAY, HINTS, ORIGIN, XML, format_time, seria
 _TO: Final = "to.is.spliced.in"
 _KEPT: Final = 4096
 """Variants kept; some kilobytes each at most."""
+
+MAX_TWICE_BYTES: Final = 4_000
+"""A longer text stands in a stanza only once: every server takes 10,000 bytes (RFC 6120 §13.12)."""
 
 _GONE: Final = "(this post was deleted)"
 
@@ -123,6 +127,7 @@ class Rendering:
             body = mode is Mode.PUBSUB_BODY
             return _Form(home, home, _type(store), store, held, False, False, event, body)
         personal = self._is_personal(post, person)
+        event = event and not (personal and xml_bytes(post.content.text) > MAX_TWICE_BYTES)
         store = store or personal or wishes.archive
         headline = wishes.delivery is Delivery.HEADLINE and not personal
         return _Form(
@@ -187,7 +192,10 @@ class Rendering:
         if form.event:
             self._tell(message, post)
         if form.body:
-            SubElement(message, tag("body")).text = self._text(post, form)
+            text = self._text(post, form)
+            if form.event and xml_bytes(text) > MAX_TWICE_BYTES:
+                text = title_of(text)
+            SubElement(message, tag("body")).text = text
             self._refer(message, post, form, sender)
             SubElement(message, tag("origin-id", ORIGIN), id=name)
         if not form.store:
