@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.integration.test_profiles import card, jpeg
 from tests.integration.world import World
 from tests.servers import new_account
 from tests.servers.aioxmpp import PYTHON, AioxmppClient
@@ -147,3 +148,19 @@ async def test_an_author_publishes_answers_edits_and_retracts_by_pubsub(world: W
         assert left["text"] == "@bob Yes, please"
         with pytest.raises(AssertionError, match="forbidden"):
             await alice.do("pubsub_publish", text="x", to=bob.author("bob"), node=NODE)
+
+
+async def test_it_finds_and_verifies_the_picture_of_an_author(world: World) -> None:
+    [alice] = await world.authors("alice")
+    address = alice.author("alice")
+    async with await client(world, "bob") as bob:
+        assert (await bob.do("avatar", to=address))["pictures"] == []
+        new = card(jpeg(), NICKNAME="Ally")
+        assert (await alice.asks(address, new, "set")).type == "result"
+        shown = world.service.profiles.of(world.person_id(alice)).picture
+        assert shown is not None
+        [found] = (await bob.do("avatar", to=address))["pictures"]
+        assert found == {
+            "id": shown.sha1, "type": "image/png", "width": 256, "bytes": shown.size_bytes,
+            "by": "PubsubAvatarDescriptor",
+        }  # fmt: skip

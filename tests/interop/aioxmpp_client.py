@@ -11,6 +11,7 @@ Each line on stdin is one command, `{"do": NAME, …}`:
     subscribe, unsubscribe, subscribed, unsubscribed     to
     send_chat  to, body; optional: id
     command    to, node, and the fields of its form by their names
+    avatar     to: what he shows as a picture, and where it was found
     pubsub_subscribe, pubsub_unsubscribe, pubsub_subscriptions     to, node
     pubsub_items     to, node; optional: most
     pubsub_publish   to, node, text; optional: id, language, answers (a URI)
@@ -239,6 +240,23 @@ class Driven:
     @property
     def _pubsub(self) -> Any:
         return self.client.summon(aioxmpp.PubSubClient)
+
+    async def avatar(self, to: str) -> Any:
+        avatars = self.client.summon(aioxmpp.AvatarService)
+        whose = aioxmpp.JID.fromstr(to)
+        shown = await avatars.get_avatar_metadata(whose, require_fresh=True)
+        return {
+            "pictures": [
+                {
+                    "id": each.id_,
+                    "type": each.mime_type,
+                    "width": each.width,
+                    "bytes": len(await each.get_image_bytes()),
+                    "by": type(each).__name__,
+                }
+                for each in shown
+            ]
+        }
 
     async def pubsub_subscribe(self, to: str, node: str) -> Any:
         done = await self._pubsub.subscribe(aioxmpp.JID.fromstr(to), node)
