@@ -21,7 +21,7 @@ from typing import Any, Final, Protocol
 from xmpprelay.core.atom import name_in, parse_item_uri
 from xmpprelay.core.delivery import Delivery
 from xmpprelay.core.graph import Graph
-from xmpprelay.core.model import Draft, Person, Post
+from xmpprelay.core.model import Draft, Grant, Person, Post
 from xmpprelay.core.sourced import (
     MICROBLOG,
     SAME_WITHIN,
@@ -53,6 +53,9 @@ from xmpprelay.store.sources import (
 
 WAITING: Final = 20
 """Entries of one author that wait to be tried again, as many as a look at his node shows."""
+
+WAITING_IN_ALL: Final = 1_000
+"""And of all authors together; what has no room is found by another look."""
 
 
 class Reach(Enum):
@@ -148,17 +151,23 @@ class Sources:
         """
         person = self._relay.author(jid)
         look = await self.node.look(person)
-        if look.reach is not None:
-            self._ask_presence(person)
-        if person.id not in self._since:
-            row = SourceRow(person.id, self._now(), tuple(item.id for item in look.items))
+        if person.id in self._since:
+            self.came(person.id, look.items, live=False)
+        else:
+            since = self._now()
+            row = SourceRow(person.id, since, tuple(item.id for item in look.items))
             standing = await stored(lambda: self._db.write(set_source, row))
-            if row.since is not None and standing is not None:
+            if standing is not None:
                 self._delivery.standing_made(standing, self._now())
-                self._since[person.id] = row.since
-                self._ask_presence(person)
+            self._since[person.id] = since
+        self._ask_presence(person)
         self.node.begin(person)
         return self._since[person.id], look.reach
+
+    def hears_at_once(self, jid: str) -> bool:
+        """Whether somebody shows his presence, so that any server lets us hear of his entries."""
+        person = self._graph.by_jid(jid)
+        return person is not None and self._delivery.grant_of(person.id) is Grant.GRANTED
 
     async def turn_off(self, jid: str) -> bool:
         """Take no more from there; whether that was so before. Raises NotRegistered, TryLater."""
@@ -198,7 +207,8 @@ class Sources:
         waiting = self._waiting.setdefault(person, deque())
         if (change, live) in waiting or (change, True) in waiting:
             return
-        if len(waiting) < WAITING:
+        in_all = sum(map(len, self._waiting.values()))
+        if len(waiting) < WAITING and in_all < WAITING_IN_ALL:
             waiting.append((change, live))
         elif live:  # what is still on the node then is found there
             self.node.again(person)

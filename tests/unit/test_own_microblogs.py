@@ -339,6 +339,18 @@ async def test_who_does_not_answer_is_silent(place: Place) -> None:
     assert await looking == Look(Reach.SILENT)
 
 
+async def test_whoever_asks_while_so_many_are_looked_at_is_told_that_it_is_later() -> None:
+    place = Place(*(f"p{number}@example.org" for number in range(AT_ONCE + 1)))
+    people = [place.graph.person(number) for number in range(1, AT_ONCE + 2)]
+    looks = [asyncio.ensure_future(place.nodes.look(person)) for person in people]
+    await asyncio.sleep(0)
+    assert await looks[-1] == Look(Reach.SILENT)
+    assert len(place.stream.open) == AT_ONCE
+    await place.stream.answers()
+    await place.stream.answers("one")
+    assert [(await each).reach for each in looks[:-1]] == [None] * AT_ONCE
+
+
 # Listening
 
 

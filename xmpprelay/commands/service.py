@@ -97,22 +97,17 @@ async def _source(rooms: Rooms, call: Call) -> str:
         f"What you publish on your own microblog ({MICROBLOG} at {call.sender}) is posted here, "
         f"from {since:%Y-%m-%d %H:%M} UTC on; `source off` ends that."
     )
-    home = rooms.sources.home
+    shows = rooms.sources.hears_at_once(call.sender)
+    allow = f"let {rooms.sources.home} see when you are online (your client asks you)"
     match reach:
         case None:
-            return taken
+            return taken if shows else f"{taken} Please {allow}, so that I hear of it at once."
         case Reach.CLOSED:
-            return (
-                f"{taken} I may not read it yet: let {home} see when you are online, which your "
-                "client asks you now, or open the microblog to everybody."
-            )
+            return f"{taken} But I may not read it: {allow}, or open it to everybody."
         case Reach.MISSING:
-            return (
-                f"{taken} There is none yet, or none that I can see: let {home} see when you are "
-                "online, if your client asks you, and publish something."
-            )
+            return f"{taken} There is none yet." + ("" if shows else f" Please {allow}.")
         case Reach.SILENT:
-            return f"{taken} But your server has not told what is there; I ask again in an hour."
+            return f"{taken} But your server does not tell what is there; I ask again every hour."
 
 
 def _posts(count: int) -> str:

@@ -72,6 +72,7 @@ class OwnNodes:
         self._due: dict[int, float] = {}  # when each node is looked at next
         self._ready: dict[int, None] = {}  # whose turn it is, in order
         self._looking: dict[int, asyncio.Task[None]] = {}
+        self._at_work = 0  # looks that are not at their end
         self._lanes: Counter[str] = Counter()  # of those that are being looked at
         self._seen: set[int] = set()  # whose nodes were looked at on this stream
         self._shown: dict[int, set[str]] = {}  # devices that know that events are wanted
@@ -82,11 +83,16 @@ class OwnNodes:
 
     async def look(self, person: Person) -> Look:
         """Subscribe to somebody's node, and see what is there. Never raises."""
+        if self._at_work >= AT_ONCE:
+            return Look(Reach.SILENT)
+        self._at_work += 1
         try:
             subscribed = await self._ask(person, "set", self._about("subscribe"))
             answer = await self._ask(person, "get", _items())
         except (TimeoutError, StreamError):
             return Look(Reach.SILENT)
+        finally:
+            self._at_work -= 1
         reach = _reach(answer)
         if reach in (None, Reach.MISSING):
             self._seen.add(person.id)
@@ -167,7 +173,7 @@ class OwnNodes:
 
     def _look_on(self) -> None:
         for person in list(self._ready):
-            if len(self._looking) >= AT_ONCE:
+            if max(len(self._looking), self._at_work) >= AT_ONCE:
                 return
             del self._ready[person]
             lane = self._graph.lane(person)
