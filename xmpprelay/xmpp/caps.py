@@ -4,7 +4,7 @@ The hash is over what the device answers when it is asked (XEP-0030), so the ans
 counts for all that show the same hash, once it is verified. What is not well-formed verifies
 nothing, and so is what has a `<` within one of its parts: what stands between two parts of the
 hashed text must not be within one. Even so a liar who takes pains can pass off a feature as
-something else (XEP-0115 §9.1); nothing may depend on it that somebody would gain by.
+something else (XEP-0115 §9.3); nothing may depend on it that somebody would gain by.
 """
 
 import base64
