@@ -5,8 +5,8 @@
 The relay is the real one with a real database, and the test is the other end of its stream
 (`tests/integration/wire.py`, which parses what it writes as a server would). An input is a byte
 that says how to read the rest, then the rest: as it is, or as the choices that make stanzas out of
-a vocabulary. Most of what is not XML is left out: it is the parser's business, and costs a new
-stream. After each input:
+a vocabulary, or questions about an author's nodes. Most of what is not XML is left out: it is the
+parser's business, and costs a new stream. After each input:
 
 - nothing has raised: `component.failures` and `intake.failures` are 0;
 - what went out is whole stanzas, from an address of ours, to an address;
@@ -78,6 +78,35 @@ TAGS: Final = (
 )  # fmt: skip
 ATTRIBUTES: Final = ("id", "type", "from", "to", "stamp", "node", "by", "xml:lang", "code")
 
+PUBSUB: Final = "http://jabber.org/protocol/pubsub"
+RSM: Final = "http://jabber.org/protocol/rsm"
+DATA: Final = "jabber:x:data"
+ATOM: Final = "http://www.w3.org/2005/Atom"
+USES: Final = (
+    *(("set", PUBSUB, name) for name in ("publish", "retract", "subscribe", "unsubscribe")),
+    *(("get", PUBSUB, name) for name in ("items", "subscriptions", "affiliations", "default")),
+    *((kind, PUBSUB, "options") for kind in ("get", "set")),
+    *(
+        (kind, f"{PUBSUB}#owner", name)
+        for kind in ("get", "set")
+        for name in ("configure", "affiliations", "subscriptions", "default")
+    ),
+    *(("set", f"{PUBSUB}#owner", name) for name in ("purge", "delete")),
+    ("set", PUBSUB, "create"),
+    ("set", PUBSUB, "nonsense"),
+)
+NODES: Final = (
+    "urn:xmpp:microblog:0", "urn:xmpp:microblog:0:comments/1.{epoch}", "", "blog",
+    "urn:xmpp:microblog:0:comments/", "urn:xmpp:avatar:metadata", "urn:xmpp:avatar:data",
+    "http://jabber.org/protocol/nick", "urn:xmpp:vcard4",
+)  # fmt: skip
+FIELDS: Final = (
+    ("FORM_TYPE", f"{PUBSUB}#node_config"), ("FORM_TYPE", f"{PUBSUB}#subscribe_options"),
+    ("pubsub#access_model", "authorize"), ("pubsub#include_body", "1"), ("pubsub#deliver", "0"),
+    ("pubsub#max_items", "1e9"), ("pubsub#nonsense", "x"),
+)  # fmt: skip
+STATES: Final = ("outcast", "member", "none", "owner", "subscribed", "pending", "nonsense")
+
 SEEDS: Final = (
     f"<message from='{ALICE}' to='{HOME}' type='chat' id='a'><body>hello</body></message>",
     f"<message from='{EVE}' to='{HOME}'><body>join eve</body></message>",
@@ -93,6 +122,13 @@ SEEDS: Final = (
     "<username>eve</username></query></iq>",
     f"<message from='{ALICE}' to='{HOME}' id='b'><body>x</body><request xmlns='{RECEIPTS}'/>"
     f"<origin-id xmlns='{SID}' id='b'/></message>",
+    f"<iq from='{ALICE}' to='alice@{RELAY}' type='set' id='q'><pubsub xmlns='{PUBSUB}'>"
+    f"<publish node='{NODES[0]}'><item id='one'><entry xmlns='{ATOM}'><title>hello</title></entry>"
+    "</item></publish></pubsub></iq>",
+    f"<iq from='{BOB}' to='alice@{RELAY}' type='get' id='q'><pubsub xmlns='{PUBSUB}'>"
+    f"<items node='{NODES[0]}'/><set xmlns='{RSM}'><max>5</max><before/></set></pubsub></iq>",
+    f"<iq from='{EVE}' to='alice@{RELAY}' type='set' id='q'><pubsub xmlns='{PUBSUB}'>"
+    f"<subscribe node='{NODES[0]}' jid='{EVE}'/></pubsub></iq>",
     "<message",
     "</stream:stream>",
     "<!DOCTYPE x [<!ENTITY e 'x'>]><message/>",
@@ -142,6 +178,58 @@ def element(choices: Choices, depth: int) -> str:
     return f"<{name} xmlns='{namespace}'{attributes}>{inside}</{name}>"
 
 
+def question(choices: Choices) -> str:
+    """A question about nodes, more or less as it should be (XEP-0060)."""
+    kind, space, name = choices.one_of(USES)
+    attributes = {"node": choices.one_of(NODES), "jid": choices.one_of((BOB, *FROM))}
+    if not choices.up_to(2):
+        attributes["max_items"] = choices.one_of(("1", "0", "999999999", "-1", "\u0663", "x"))
+    if not choices.up_to(9):
+        attributes["node"] = choices.text(NODES)
+    written = "".join(f" {key}={quoteattr(value)}" for key, value in attributes.items() if value)
+    needed = [_item] if name in ("publish", "retract") else []
+    parts = (_item, _form, _state, lambda inner: element(inner, 2))
+    more = [choices.one_of(parts) for _ in range(choices.up_to(2))]
+    inside = "".join(part(choices) for part in (*needed, *more))
+    beside = _page(choices) if choices.up_to(1) else ""
+    if not choices.up_to(5):
+        options = choices.one_of(("publish-options", "options"))
+        beside += f"<{options}>{_form(choices)}</{options}>"
+    return (
+        f"<iq type='{kind}' id='q' from='{choices.one_of((ALICE, BOB, EVE))}'"
+        f" to='alice@{RELAY}'><pubsub xmlns='{space}'><{name}{written}>{inside}</{name}>"
+        f"{beside}</pubsub></iq>"
+    )
+
+
+def _page(choices: Choices) -> str:
+    name, value = choices.one_of(("max", "after", "before", "index")), choices.one_of(IDS)
+    number = choices.one_of(("5", "0", "1000000", value))
+    return f"<set xmlns='{RSM}'><max>{number}</max><{name}>{escape(value)}</{name}></set>"
+
+
+def _item(choices: Choices) -> str:
+    entry = f"<title>{escape(choices.one_of(('tea', *TEXTS)))}</title>"
+    if not choices.up_to(2):
+        entry += f"<category term={quoteattr(choices.text(TEXTS))}/>"
+    if not choices.up_to(3):
+        entry = element(choices, 1)
+    name = quoteattr(choices.one_of(("one", "two", *IDS, "x" * 300)))
+    return f"<item id={name}><entry xmlns='{ATOM}'>{entry}</entry></item>"
+
+
+def _form(choices: Choices) -> str:
+    kind = choices.one_of(("submit", "submit", "cancel", "form", ""))
+    fields = (choices.one_of(FIELDS) for _ in range(choices.up_to(4)))
+    inside = "".join(f"<field var='{var}'><value>{value}</value></field>" for var, value in fields)
+    return f"<x xmlns='{DATA}' type='{kind}'>{inside}</x>"
+
+
+def _state(choices: Choices) -> str:
+    name, jid = choices.one_of(("affiliation", "subscription")), quoteattr(choices.text(FROM))
+    return f"<{name} jid={jid} {name}='{choices.one_of(STATES)}'/>"
+
+
 def stanza(choices: Choices) -> str:
     kind = choices.one_of(tuple(KINDS))
     attributes = {
@@ -164,7 +252,8 @@ def xml_of(data: bytes) -> bytes:
     if data[0] & 1:
         return data[1:]
     choices = Choices(data[1:])
-    return "".join(stanza(choices) for _ in range(1 + choices.up_to(5))).encode()
+    make = question if data[0] & 2 else stanza
+    return "".join(make(choices) for _ in range(1 + choices.up_to(5))).encode()
 
 
 # --- what must be so -----------------------------------------------------------------------------
@@ -256,7 +345,9 @@ def write_seeds(folder: Path) -> None:
     for number, seed in enumerate(SEEDS):
         (folder / f"raw-{number}").write_bytes(b"\x01" + seed.encode())
     for number in range(8):
-        (folder / f"choices-{number}").write_bytes(bytes([0, *range(number, 240, number + 1)]))
+        for kind, name in enumerate(("choices", "questions")):
+            chosen = bytes([2 * kind, *range(number, 240, number + 1)])
+            (folder / f"{name}-{number}").write_bytes(chosen)
 
 
 def main() -> None:
