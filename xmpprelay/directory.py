@@ -10,12 +10,12 @@ of it in each turn of the loop, one list after the other, and not too many for t
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from xmpprelay.core.graph import Graph
 from xmpprelay.core.model import Person
-from xmpprelay.core.pacing import Buckets, Rate
+from xmpprelay.core.pacing import Bucket, Buckets, Rate
 from xmpprelay.core.profile import fits_words
 from xmpprelay.errors import TooFast, TryLater
 from xmpprelay.profiles import Profiles
@@ -26,8 +26,11 @@ FOUND: Final = 50
 WORDS: Final = 10
 """Words of a search that are looked for; the rest are left aside."""
 
-ASKING: Final = Rate(per_second=2, burst=30)
-"""Lists for one asker: a client that reads all pages gets two hundred people a second."""
+ASKING: Final = Rate(per_second=0.5, burst=30)
+"""Lists for one asker: three thousand people at once, page by page, then fifty a second."""
+
+LOOKED_AT: Final = Rate(per_second=200_000, burst=2_000_000)
+"""People who are looked at for all lists together: a third of a processor, in the long run."""
 
 _ASKERS: Final = 10_000
 _WAITING: Final = 50
@@ -50,6 +53,7 @@ class Directory:
         self._domain = domain
         self._monotonic = monotonic
         self._asked = Buckets(ASKING, _ASKERS)
+        self._looked_at = Bucket.full(LOOKED_AT, monotonic())
         self._turn = asyncio.Semaphore(1)
         self._waiting = 0
 
@@ -84,20 +88,27 @@ class Directory:
         wait_s = self._asked.take(asker, self._monotonic())
         if wait_s:
             raise TooFast("You ask for too many lists of people at once. Wait a moment.", wait_s)
-        if self._waiting >= _WAITING:
+        everybody = self._graph.handles()
+        looked_at = self._looked_at.take(LOOKED_AT, self._monotonic(), len(everybody))
+        if self._waiting >= _WAITING or not isinstance(looked_at, Bucket):
             raise TryLater("Too many ask for lists of people at once. Try again in a minute.")
+        self._looked_at = looked_at
         self._waiting += 1
         try:
             async with self._turn:
-                return await self._listed(asker, fits, most)
+                return await self._listed(everybody, asker, fits, most)
         finally:
             self._waiting -= 1
 
     async def _listed(
-        self, asker: str, fits: Callable[[Person], bool], most: int | None
+        self,
+        handles: Sequence[str],
+        asker: str,
+        fits: Callable[[Person], bool],
+        most: int | None,
     ) -> list[Person]:
         found: list[Person] = []
-        for number, handle in enumerate(self._graph.handles()):
+        for number, handle in enumerate(handles):
             if number % _PORTION == _PORTION - 1:
                 await asyncio.sleep(0)
             person = self._graph.by_handle(handle)

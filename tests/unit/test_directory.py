@@ -9,7 +9,7 @@ from xmpprelay.core.blocks import OPERATOR
 from xmpprelay.core.graph import Graph
 from xmpprelay.core.model import Person
 from xmpprelay.core.profile import NO_PROFILE, Profile
-from xmpprelay.directory import ASKING, FOUND, Directory
+from xmpprelay.directory import ASKING, FOUND, LOOKED_AT, Directory
 from xmpprelay.errors import TooFast, TryLater
 
 ASKER = "asker@example.test"
@@ -128,6 +128,19 @@ async def test_not_too_many_wait_and_the_others_have_their_turn(world: World) ->
     assert not any(each.done() for each in lists), "it was made in one turn of the loop"
     assert {len(await each) for each in lists} == {2004}
     assert len(await world.directory.public("one@more.test")) == 2004
+
+
+async def test_all_lists_together_take_no_more_than_a_share_of_the_processor(
+    world: World,
+) -> None:
+    world.adds(*(f"many{number}" for number in range(10_000)))
+    lists = int(LOOKED_AT.burst / 10_004) + 1
+    for number in range(lists):
+        await world.directory.find(f"{number}@far.test", "many0", 1)
+    with pytest.raises(TryLater):
+        await world.directory.find("one@more.test", "many0", 1)
+    world.now += 1.0
+    await world.directory.find("one@more.test", "many0", 1)
 
 
 async def test_ten_thousand_authors_hold_up_nobody_for_long(world: World) -> None:
