@@ -353,3 +353,15 @@ async def test_an_answer_to_an_entry_of_another_authors_own_node_is_a_reply(worl
     thread = f"<in-reply-to xmlns='http://purl.org/syndication/thread/1.0' href='{where}'/>"
     await other.publishes("an answer", more=thread)
     await alice.gets_post("@alice an answer")
+
+
+async def test_a_node_that_is_emptied_and_made_anew_takes_no_post_back(world: World) -> None:
+    alice, bob, blog = await at_work(world)
+    await blog.publishes("it stays")
+    await bob.gets_post("it stays")
+    for verb in ("purge", "delete"):
+        await sets(alice, f"<pubsub xmlns='{OWNER}'><{verb} node='{MICROBLOG}'/></pubsub>")
+    await blog.publishes("a new beginning")
+    await bob.gets_post("a new beginning")
+    assert bob.posts() == ["it stays", "a new beginning"]
+    assert "it stays" in await bob.says("last alice 2")
