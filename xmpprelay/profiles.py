@@ -14,9 +14,9 @@ from typing import Final
 from sqlalchemy import Connection
 
 from xmpprelay.core.model import Person
-from xmpprelay.core.pacing import Bucket, Rate
+from xmpprelay.core.pacing import Bucket, Buckets, Rate
 from xmpprelay.core.profile import NO_PROFILE, Part, Picture, Profile, checked, fitting
-from xmpprelay.errors import RelayError, StoreError, TryLater
+from xmpprelay.errors import RelayError, StoreError, TooFast, TryLater
 from xmpprelay.log import get_logger
 from xmpprelay.pictures import Pictures
 from xmpprelay.store.database import Database
@@ -31,6 +31,11 @@ from xmpprelay.store.profiles import (
 log = get_logger("profiles")
 
 _TEXTS: Final = (Part.NAME, Part.ABOUT, Part.URL)
+
+DECODED: Final = Rate(per_second=0.1, burst=10)
+"""Pictures of one person that are decoded: all people's wait for the same thread."""
+
+_SENDERS: Final = 10_000
 
 SENT: Final = Rate(per_second=4 * 2**20, burst=32 * 2**20)
 """Bytes of pictures that are given out, to all together: they are by far the longest answers there
@@ -64,6 +69,7 @@ class Profiles:
         self._pictures = pictures
         self._monotonic = monotonic
         self._sent = Bucket.full(SENT, monotonic())
+        self._decoded = Buckets(DECODED, _SENDERS)
         self._profiles: dict[int, Profile] = {}
         self.changed: Callable[[int, Profile, Profile], None] = lambda _who, _before, _now: None
         self.look: Callable[[Person], bool] = lambda _: False
@@ -93,8 +99,14 @@ class Profiles:
         except StoreError as error:
             raise TryLater("The relay cannot read this at the moment. Try later.") from error
 
-    async def decoded(self, data: bytes) -> Picture:
-        """The picture that is made of bytes. Raises NotAPicture, PictureTooBig, TryLater."""
+    async def decoded(self, person: Person, data: bytes) -> Picture:
+        """The picture that is made of somebody's bytes.
+
+        Raises NotAPicture, PictureTooBig, TooFast, TryLater.
+        """
+        wait_s = self._decoded.take(person.id, self._monotonic())
+        if wait_s:
+            raise TooFast("Those are too many pictures at once. Wait a moment.", wait_s)
         return await self._pictures.encoded(data)
 
     # What he sets himself
@@ -141,8 +153,8 @@ class Profiles:
         if card.picture is None or Part.PICTURE in self.of(person.id).typed:
             return None
         try:
-            return await self.decoded(card.picture)
-        except TryLater:
+            return await self.decoded(person, card.picture)
+        except (TooFast, TryLater):
             raise
         except RelayError as error:
             log.info("profile.picture_refused", person=person.id, why=error.sentence)

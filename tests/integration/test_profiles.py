@@ -160,6 +160,23 @@ async def test_a_picture_is_looked_at_once_in_ten_minutes(world: World) -> None:
     assert asked == [alice.jid] * 2
 
 
+async def test_somebody_elsewhere_is_asked_at_his_own_address_by_the_domain(
+    world: World,
+) -> None:
+    [bob] = await world.people("bob")
+    far = await world.far()
+    ann = f"ann@{far.domain}"
+    far.says("ann", "join ann")
+    asked = await far.gets(lambda each: each.has("vCard", VCARD), kind="iq", to=ann)
+    assert (asked.sender, asked.type) == (far.relay, "get")
+    for who, name in ((f"eve@{far.domain}", "Eve"), (far.domain, "Eve"), (ann, "Ann")):
+        shown = card(jpeg(), NICKNAME=name)
+        to = f"to='{far.relay}' id='{asked.id}'"
+        far.sends(f"<iq from='{who}' {to} type='result'>{shown}</iq>")
+    await world.until(lambda: world.service.profiles.of(world.person_id(ann)).picture is not None)
+    assert text(await bob.asks(bob.author("ann"), GET), "NICKNAME") == "Ann"
+
+
 async def test_what_she_sets_here_is_not_taken_over(world: World) -> None:
     [alice] = await world.people("alice")
     await has_at_home(alice, card(jpeg(), NICKNAME="Ally", DESC="At home."))

@@ -10,9 +10,9 @@ from PIL import Image
 
 from xmpprelay.core.model import Person
 from xmpprelay.core.profile import NO_PROFILE, Part, Picture, Profile
-from xmpprelay.errors import BadRequest, NotRegistered, TooLong, TryLater
+from xmpprelay.errors import BadRequest, NotRegistered, TooFast, TooLong, TryLater
 from xmpprelay.pictures import Pictures, encoded
-from xmpprelay.profiles import SENT, Card, Profiles
+from xmpprelay.profiles import DECODED, SENT, Card, Profiles
 from xmpprelay.store.database import Database
 from xmpprelay.store.operations import HandleRow, add_person, take_handle
 
@@ -105,6 +105,16 @@ async def test_a_picture_elsewhere_is_decoded_unless_it_is_set_here(place: Place
     assert place.room.of(1).picture is None
     assert await place.room.own(ALICE)
     assert (place.looked, place.room.of(1).typed) == ([ALICE], frozenset())
+
+
+async def test_one_person_has_so_many_pictures_decoded(place: Place) -> None:
+    for _ in range(int(DECODED.burst)):
+        await place.room.decoded(ALICE, png("red"))
+    with pytest.raises(TooFast) as refused:
+        await place.room.decoded(ALICE, png("red"))
+    await place.room.decoded(BOB, png("red"))
+    place.now += refused.value.retry_after_s
+    await place.room.decoded(ALICE, png("red"))
 
 
 async def test_who_leaves_is_not_known_any_more(place: Place) -> None:

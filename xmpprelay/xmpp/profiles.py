@@ -155,7 +155,7 @@ class Profiles:
         if data is not None and shown is not None and _hash(data) == shown.sha1:
             await self._room.set(author, texts)  # it is the one that he has got from us
             return
-        picture = None if data is None else await self._room.decoded(data)
+        picture = None if data is None else await self._room.decoded(author, data)
         await self._room.set(author, texts, (picture,))
 
     def _called(self, author: Person) -> str:
@@ -233,7 +233,7 @@ class Profiles:
         if item_id is not None and item_id.lower() != name:
             raise _invalid("The id of a picture is the SHA-1 of its bytes, in hexadecimal.")
         self._offered.pop(author.id, None)
-        self._offered[author.id] = (name, await self._room.decoded(data))
+        self._offered[author.id] = (name, await self._room.decoded(author, data))
         while len(self._offered) > OFFERED:
             self._offered.popitem(last=False)
         return name
@@ -277,7 +277,7 @@ class Profiles:
     async def _publish_vcard4(self, author: Person, item_id: str | None, payload: Element) -> str:
         del item_id
         texts, data = read_vcard4(payload, self._called(author))
-        pictures = () if data is None else (await self._room.decoded(data),)
+        pictures = () if data is None else (await self._room.decoded(author, data),)
         await self._room.set(author, self._unlike(author, texts), pictures)
         return ONLY_ITEM
 
