@@ -98,7 +98,10 @@ async def test_what_somebody_may_not_see_is_passed_over(shelf: Shelf) -> None:
     [shown] = await shelf.posts("to all")
     hidden += await shelf.posts(*(f"@bob {n}" for n in range(70)), mentions=(shelf.bob.id,))
     shelf.graph.block(shelf.bob.id, READER)
-    assert numbers(await shelf.page(1, before=hidden[2])) == [shown]
+    assert numbers(await shelf.page(2, oldest=True)) == [shown, hidden[2]], "whom it answers"
+    shelf.graph.protect(shelf.alice.id, True)
+    assert numbers(await shelf.page(5)) == []
+    shelf.graph.protect(shelf.alice.id, False)
     shelf.graph.add_person(Person(99, READER, None))
     shelf.graph.block(99, shelf.bob.jid)
     assert numbers(await shelf.page(5)) == [shown]

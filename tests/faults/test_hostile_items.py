@@ -37,9 +37,10 @@ XHTML: Final = "http://www.w3.org/1999/xhtml"
 
 @pytest.fixture
 async def wire(tmp_path: Path) -> AsyncIterator[Wire]:
-    """Ann posts; Bob has subscribed to her, by pubsub, and is there."""
+    """Ann posts, and so does Bob, who has subscribed to her and is there."""
     async with wired(tmp_path) as wire:
         wire.says(ANN, "join ann")
+        wire.says(BOB, "join bob")
         await wire.quiet()
         await asks(wire, BOB, subscribe(BOB), "set")
         wire.feeds(f"<presence from='{BOB}/x' to='home@{RELAY}'/>")
@@ -77,7 +78,8 @@ async def test_nobody_publishes_in_somebody_elses_name(wire: Wire, who: str) -> 
         publish(f"<x xmlns='{ATOM}'/>", node="http://jabber.org/protocol/nick"),
         pubsub(f"<retract node='{MICROBLOG}'><item id='1'/></retract>"),
     ):
-        assert (await asks(wire, who, payload, "set")).type == "error"
+        assert (await asks(wire, who, payload, "set")).type == "error", payload
+    assert wire.service.db.next_number == 1
     assert texts(await asks(wire, ANN, items())) == {}
     await goes_on(wire)
 
