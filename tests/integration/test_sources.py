@@ -6,12 +6,12 @@ asks of it.
 
 from dataclasses import replace
 from datetime import UTC, datetime
-from xml.etree.ElementTree import fromstring
+from xml.etree.ElementTree import Element, fromstring
 from xml.sax.saxutils import escape, quoteattr
 
 from sqlalchemy import select
 
-from tests.integration.clients import Person, new_id
+from tests.integration.clients import Person, Stanza, new_id
 from tests.integration.world import World
 from xmpprelay.core.sourced import MICROBLOG
 from xmpprelay.core.text import message_id
@@ -362,8 +362,49 @@ async def test_a_node_that_is_emptied_and_made_anew_takes_no_post_back(world: Wo
     for verb in ("purge", "delete"):
         await sets(alice, f"<pubsub xmlns='{OWNER}'><{verb} node='{MICROBLOG}'/></pubsub>")
     await blog.publishes("a new beginning")
+    await alice.fence()
     world.clock.passes(minutes=1)  # a Prosody tells of no node that is made anew
     world.service.own_nodes.minute()
     await bob.gets_post("a new beginning")
     assert bob.posts() == ["it stays", "a new beginning"]
     assert "it stays" in await bob.says("last alice 2")
+
+
+async def test_what_goes_to_the_server_of_an_author_elsewhere(world: World) -> None:
+    [bob] = await world.people("bob")
+    far = await world.far()
+    carol = f"carol@{far.domain}"
+    far.says("carol", "join carol")
+    await far.gets(lambda stanza: (stanza.body or "").startswith("Welcome"))
+    await bob.says("follow carol")
+    await world.live(bob)
+
+    async def asked(verb: str, answer: str) -> Element:
+        def fits(stanza: Stanza) -> bool:
+            return stanza.xml.find(f"{{{PUBSUB}}}pubsub/{{{PUBSUB}}}{verb}") is not None
+
+        iq = await far.gets(fits, kind="iq", to=carol, sender=far.home)
+        far.sends(f"<iq from='{carol}' to='{iq.sender}' id='{iq.id}' {answer}</iq>")
+        return iq.xml[0][0]
+
+    far.says("carol", "source pep")
+    subscribe = await asked("subscribe", "type='result'>")
+    assert (subscribe.get("node"), subscribe.get("jid")) == (MICROBLOG, far.home)
+    old = f"<item id='old'>{entry('old', datetime.now(UTC))}</item>"
+    inside = f"<pubsub xmlns='{PUBSUB}'><items node='{MICROBLOG}'>{old}</items></pubsub>"
+    items = await asked("items", f"type='result'>{inside}")
+    assert (items.get("node"), items.get("max_items")) == (MICROBLOG, "20")
+    taken = f"What you publish on your own microblog ({MICROBLOG} at {carol}) is posted here"
+    await far.gets(lambda stanza: (stanza.body or "").startswith(taken))
+    for sender, text in ((f"{carol}/phone", "forged"), (carol, "from her server")):
+        for name, said in (("old", "old"), ("new", text)):
+            item = f"<item id='{name}'>{entry(said, datetime.now(UTC))}</item>"
+            far.sends(
+                f"<message from='{sender}' to='{far.home}'><event xmlns='{EVENT}'>"
+                f"<items node='{MICROBLOG}'>{item}</items></event><body>{said}</body></message>"
+            )
+    await bob.gets_post("from her server")
+    assert bob.posts() == ["from her server"]
+    far.says("carol", "source off")
+    unsubscribe = await asked("unsubscribe", "type='result'>")
+    assert (unsubscribe.get("node"), unsubscribe.get("jid")) == (MICROBLOG, far.home)
