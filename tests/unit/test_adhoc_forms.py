@@ -180,6 +180,21 @@ def test_what_is_required_is_what_every_form_of_the_verb_needs() -> None:
     assert required["profile"] == required["timeline"] == set()
 
 
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"field": "url", "text": "example.org"}, "begins with https://"),
+        ({"field": "picture", "setting": "on"}, "Fill in the fields of one of these"),
+        ({"field": "name"}, "Fill in the fields of one of these"),
+        ({"field": "nonsense", "text": "x"}, "`nonsense` does not fit"),
+    ],
+)
+def test_what_is_said_is_of_the_form_that_was_meant(values: dict[str, str], says: str) -> None:
+    with pytest.raises(BadCommand) as refused:
+        read("profile", **values)
+    assert says in refused.value.sentence
+
+
 def test_a_field_of_several_forms_offers_what_any_of_them_takes() -> None:
     options = {field.name: field.options for field in fields_of(BY_WORD["profile"])}
     assert options["field"] == ("name", "about", "url", "bot", "picture", "own")

@@ -87,15 +87,20 @@ def fields_of(verb: Verb, here: str | None = None, groups: Sequence[str] = ()) -
 
     `here` is the handle of the author at whose address it is asked for; `groups` are the asker's.
     """
-    slots: dict[str, Slot] = {}
-    for form in verb.forms:
-        for slot in form.slots:
-            slots[slot.name] = _both(slots.get(slot.name, slot), slot)
-    fields = [_field(verb, slot, here, groups) for slot in slots.values()]
+    fields = [_field(verb, slot, here, groups) for slot in _slots(verb).values()]
     if verb.takes_text:
         required = any(form.rest is Rest.REQUIRED for form in verb.forms)
         fields.append(Field(TEXT, Sort.LINES, _LABELS[TEXT], required))
     return fields
+
+
+def _slots(verb: Verb) -> dict[str, Slot]:
+    """The slots of all forms of a verb, by name."""
+    slots: dict[str, Slot] = {}
+    for form in verb.forms:
+        for slot in form.slots:
+            slots[slot.name] = _both(slots.get(slot.name, slot), slot)
+    return slots
 
 
 def _both(one: Slot, other: Slot) -> Slot:
@@ -140,7 +145,7 @@ def read_form(
     `values` has each field's text, several values as lines. Fields that the verb does not have
     are left aside.
     """
-    known = {slot.name: slot for form in verb.forms for slot in form.slots}
+    known = _slots(verb)
     filled = {n: v.strip() for n, v in values.items() if n in known and v.strip()}
     text = values.get(TEXT, "").strip() if verb.takes_text else ""
     if not filled and here is not None and verb.here is Here.LAST_POST:
@@ -151,7 +156,9 @@ def read_form(
             continue
         found = _arguments(form, slots, filled, Reading(names, forced=True))
         if isinstance(found, str):
-            sentence = sentence or found
+            chosen = (slot for slot in slots if isinstance(slot.kind, Choice))
+            if not any(_is_another_form(known, slot, filled[slot.name]) for slot in chosen):
+                sentence = sentence or found
         elif form.rest is Rest.REQUIRED and not text:
             raise BadCommand(f"`{verb.name}` needs a text; nothing was done.", verb.usage)
         else:
@@ -163,6 +170,15 @@ def read_form(
 
 def _many(slots: Sequence[Slot]) -> set[str]:
     return {slot.name for slot in slots if slot.many}
+
+
+def _is_another_form(known: Mapping[str, Slot], slot: Slot, text: str) -> bool:
+    """Whether what was chosen is the choice of another form: then this one was not meant."""
+    kind, whole = slot.kind, known[slot.name].kind
+    if not isinstance(kind, Choice) or not isinstance(whole, Choice):
+        return False
+    word = _switched(kind, text).lower()
+    return word in whole.words and word not in kind.words
 
 
 def _arguments(
