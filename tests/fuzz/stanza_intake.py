@@ -11,6 +11,7 @@ parser's business, and costs a new stream. After each input:
 - nothing has raised: `component.failures` and `intake.failures` are 0;
 - what went out is whole stanzas, from an address of ours, to an address;
 - nothing was answered to an error (RFC 6120 §8.3.1): no text, no error, no IQ;
+- every question of such choices was answered, once;
 - the stream is up, or was given up for what is not XML and came up again.
 """
 
@@ -33,6 +34,9 @@ with atheris.instrument_imports(include=["xmpprelay"]):
     from xmpprelay import log
 
 ALICE, BOB, EVE = "alice@example.test", "bob@far.test", "eve@strangers.test"
+
+AUTHOR: Final = f"alice@{RELAY}"
+QUESTION: Final = "q"  # the id of each question
 
 KINDS: Final = {
     "message": ("chat", "", "error", "normal", "groupchat", "headline", "nonsense"),
@@ -57,7 +61,7 @@ FROM: Final = (
     "",
     "@",
 )
-TO: Final = (HOME, RELAY, f"alice@{RELAY}", f"nobody@{RELAY}/x", f"{HOME}/x", HOME.upper(), "else")
+TO: Final = (HOME, RELAY, AUTHOR, f"nobody@{RELAY}/x", f"{HOME}/x", HOME.upper(), "else")
 IDS: Final = ("", "a", "1.zzzzzz", "2.{epoch}", "1.{epoch}", "zzzzzzzzzzzzz.{epoch}")
 TEXTS: Final = (
     "", "hello", "ping", "help", "help follow", "join carol", "follow alice", "unfollow @alice",
@@ -114,20 +118,20 @@ SEEDS: Final = (
     f"<item-not-found xmlns='{STANZAS}'/></error></message>",
     f"<presence from='{BOB}/x' to='{HOME}'><priority>1</priority><delay xmlns='{DELAY}' "
     "stamp='2026-11-22T20:00:00Z'/></presence>",
-    f"<presence from='{EVE}' to='alice@{RELAY}' type='subscribe'/>",
-    f"<presence from='{BOB}' to='alice@{RELAY}' type='probe'/>",
-    f"<iq from='{EVE}' to='{RELAY}' type='get' id='q'>"
+    f"<presence from='{EVE}' to='{AUTHOR}' type='subscribe'/>",
+    f"<presence from='{BOB}' to='{AUTHOR}' type='probe'/>",
+    f"<iq from='{EVE}' to='{RELAY}' type='get' id='{QUESTION}'>"
     "<query xmlns='http://jabber.org/protocol/disco#info'/></iq>",
-    f"<iq from='{EVE}' to='{RELAY}' type='set' id='q'><query xmlns='jabber:iq:register'>"
+    f"<iq from='{EVE}' to='{RELAY}' type='set' id='{QUESTION}'><query xmlns='jabber:iq:register'>"
     "<username>eve</username></query></iq>",
     f"<message from='{ALICE}' to='{HOME}' id='b'><body>x</body><request xmlns='{RECEIPTS}'/>"
     f"<origin-id xmlns='{SID}' id='b'/></message>",
-    f"<iq from='{ALICE}' to='alice@{RELAY}' type='set' id='q'><pubsub xmlns='{PUBSUB}'>"
+    f"<iq from='{ALICE}' to='{AUTHOR}' type='set' id='{QUESTION}'><pubsub xmlns='{PUBSUB}'>"
     f"<publish node='{NODES[0]}'><item id='one'><entry xmlns='{ATOM}'><title>hello</title></entry>"
     "</item></publish></pubsub></iq>",
-    f"<iq from='{BOB}' to='alice@{RELAY}' type='get' id='q'><pubsub xmlns='{PUBSUB}'>"
+    f"<iq from='{BOB}' to='{AUTHOR}' type='get' id='{QUESTION}'><pubsub xmlns='{PUBSUB}'>"
     f"<items node='{NODES[0]}'/><set xmlns='{RSM}'><max>5</max><before/></set></pubsub></iq>",
-    f"<iq from='{EVE}' to='alice@{RELAY}' type='set' id='q'><pubsub xmlns='{PUBSUB}'>"
+    f"<iq from='{EVE}' to='{AUTHOR}' type='set' id='{QUESTION}'><pubsub xmlns='{PUBSUB}'>"
     f"<subscribe node='{NODES[0]}' jid='{EVE}'/></pubsub></iq>",
     "<message",
     "</stream:stream>",
@@ -196,8 +200,8 @@ def question(choices: Choices) -> str:
         options = choices.one_of(("publish-options", "options"))
         beside += f"<{options}>{_form(choices)}</{options}>"
     return (
-        f"<iq type='{kind}' id='q' from='{choices.one_of((ALICE, BOB, EVE))}'"
-        f" to='alice@{RELAY}'><pubsub xmlns='{space}'><{name}{written}>{inside}</{name}>"
+        f"<iq type='{kind}' id='{QUESTION}' from='{choices.one_of((ALICE, BOB, EVE))}'"
+        f" to='{AUTHOR}'><pubsub xmlns='{space}'><{name}{written}>{inside}</{name}>"
         f"{beside}</pubsub></iq>"
     )
 
@@ -277,7 +281,7 @@ class Bench:
         if not xml or (came is None and data[0] & 14):
             return
         self._runner.run(self._feed(xml, ends=came is None))
-        self._check(came or [])
+        self._check(came or [], questions=data[0] & 3 == 2)
 
     async def _feed(self, xml: bytes, *, ends: bool) -> None:
         wire = self._wire
@@ -290,7 +294,7 @@ class Bench:
             await wire.comes_up()
         await wire.quiet()
 
-    def _check(self, came: list[Stanza]) -> None:
+    def _check(self, came: list[Stanza], *, questions: bool) -> None:
         service = self._wire.service
         sent = self._wire.taken()
         if service.component.failures or service.intake.failures:
@@ -302,6 +306,10 @@ class Bench:
         for each in sent:
             if each.sender.partition("/")[0].rpartition("@")[2] != RELAY or not each.to:
                 raise Broken(f"a stanza of nobody's: {each}")
+        if questions:
+            answers = [each for each in sent if each.kind == "iq" and each.id == QUESTION]
+            if sorted(each.to for each in answers) != sorted(each.sender for each in came):
+                raise Broken(f"{len(came)} questions, and these answers: {answers}")
         if came and all(each.type == "error" for each in came):
             answers = [each for each in sent if each.type != "probe" and each.post_id is None]
             if answers:
