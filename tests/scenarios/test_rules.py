@@ -42,6 +42,14 @@ OTHERWISE: Final = {
     "S14.10": "tests/contract/test_insertion.py",
     "S14.11": "tests/unit/test_insertion.py",
     "S14.12": "tests/contract/test_insertion.py",
+    # Nodes, which are seen by clients of another kind.
+    "S16.1": "tests/integration/test_pubsub.py",
+    "S16.2": "tests/integration/test_pubsub_conformance.py",
+    "S16.3": "tests/unit/test_events.py",
+    "S16.4": "tests/integration/test_pubsub.py",
+    "S16.5": "tests/contract/test_items.py",
+    "S16.6": "tests/properties/test_outlets.py",
+    "S16.7": "tests/integration/test_pubsub_conformance.py",
     # Nodes at people's own servers.
     "S17.1": "tests/integration/test_sources.py",
     "S17.2": "tests/integration/test_sources.py",
