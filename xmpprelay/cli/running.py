@@ -27,9 +27,9 @@ def run(config_path: Path) -> int:
     log.configure(config.log.level, config.log.format)
     for warning in warnings(config):
         log.get_logger("config").warning("config.doubtful", warning=warning)
-    from xmpprelay import service
+    from xmpprelay import process
 
-    return asyncio.run(service.run(config))
+    return asyncio.run(process.run(config))
 
 
 @click.command(epilog="Example: xmpprelay quickstart --tour-only")
