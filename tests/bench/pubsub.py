@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from tests.bench.latency import percentile, show
+from tests.bench.latency import percentile, running, show
 from tests.integration.clients import FarServer, Person, Stanza
 from tests.integration.pubsub import entry, is_event, items, publish, subscribe, texts
 from tests.servers import new_account
@@ -107,15 +107,6 @@ async def authors(server: Prosody, *names: str) -> AsyncIterator[list[Person]]:
     yield people
     for person in people:
         await person.drops()
-
-
-@contextlib.asynccontextmanager
-async def running(relay: RelayProcess) -> AsyncIterator[None]:
-    await relay.start()
-    try:
-        yield
-    finally:
-        await relay.stop()
 
 
 # --- Publishing -----------------------------------------------------------------------------------

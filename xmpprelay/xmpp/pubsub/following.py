@@ -81,32 +81,27 @@ class Following:
 
     async def subscriptions(self, request: Request) -> Element:
         """The answer to `<subscriptions/>`: what he has at this address, maybe of one node."""
-        answer = Element(tag("pubsub", PUBSUB))
-        listed = SubElement(answer, tag("subscriptions", PUBSUB))
-        node = request.verb.get("node")
-        if node is not None:
-            await self._nodes.find(request.sender, request.target, node)
-            listed.set("node", node)
         state = await self._state(request)
-        if state is not None and node in (None, MICROBLOG):
-            listed.append(_subscription(request.sender, state))
-        return answer
+        own = None if state is None else _subscription(request.sender, state)
+        return await self._listed(request, own)
 
     async def affiliations(self, request: Request) -> Element:
         """The answer to `<affiliations/>`: what he is at this address, maybe to one node."""
+        is_what = await self._affiliation(request)
+        named = {"node": MICROBLOG, "affiliation": is_what or ""}
+        own = None if is_what is None else Element(tag("affiliation", PUBSUB), named)
+        return await self._listed(request, own)
+
+    async def _listed(self, request: Request, own: Element | None) -> Element:
+        """A list of what somebody has of posts here, if the list is not about another node."""
         answer = Element(tag("pubsub", PUBSUB))
-        listed = SubElement(answer, tag("affiliations", PUBSUB))
+        listed = SubElement(answer, request.verb.tag)
         node = request.verb.get("node")
         if node is not None:
             await self._nodes.find(request.sender, request.target, node)
             listed.set("node", node)
-        affiliation = await self._affiliation(request)
-        if affiliation is not None and node in (None, MICROBLOG):
-            SubElement(
-                listed,
-                tag("affiliation", PUBSUB),
-                {"node": MICROBLOG, "affiliation": affiliation},
-            )
+        if own is not None and node in (None, MICROBLOG):
+            listed.append(own)
         return answer
 
     async def options(self, request: Request) -> Element:
