@@ -40,6 +40,7 @@ from xmpprelay.relay import Relay
 from xmpprelay.relay.publishing import Name
 from xmpprelay.relay.taking import stored
 from xmpprelay.store.database import Database
+from xmpprelay.store.posts import own_message
 from xmpprelay.store.sources import (
     ORIGIN,
     SOURCE,
@@ -321,10 +322,17 @@ class Sources:
         other = self._graph.by_jid(service)
         if other is None or not self.listens_to(other.id):
             return None
-        known = (await self._known(other.id, [item])).get(item)
-        if known is None or known.number is None:
-            return None
-        return None, message_id(known.number, self._db.epoch)
+        number = await self._number_of(other.id, item)
+        return None if number is None else (None, message_id(number, self._db.epoch))
+
+    async def _number_of(self, author: int, item: str) -> int | None:
+        """The post that an entry is, also where that is not written down yet; None: it is none."""
+        known = (await self._known(author, [item])).get(item)
+        if known is not None:
+            return known.number
+        origin = f"{ORIGIN}{item}"
+        post = await stored(lambda: self._db.read(lambda conn: own_message(conn, author, origin)))
+        return None if post is None else post.number
 
     # The same by chat
 
