@@ -43,6 +43,25 @@ async def entries(client: Libervia, author: str) -> list[dict[str, Any]]:
     return found
 
 
+async def test_a_reader_pages_through_a_node_and_answers(world: World, short_path: Path) -> None:
+    alice = await an_author(world, "alice")
+    [bob] = await world.authors("bob")
+    for number in range(25):
+        await bob.says(f"number {number}")
+    async with Libervia(alice.account, short_path) as client:
+        at = _at(bob.author("bob"))
+        got = await client.runs("blog", "get", *at, "--max", "30", "-O", "json-raw")
+        found = json.loads(got)[0]
+        assert [each["content"] for each in found] == [f"number {number}" for number in range(25)]
+        [comments] = found[3]["comments"]
+        answers = ("--service", comments["service"], "--node", comments["node"])
+        await client.runs("blog", "set", *answers, given="Which number?")
+        await bob.gets_post("@bob Which number?")
+        shown = await client.runs("blog", "get", *answers, "--no-cache", "-O", "json-raw")
+        [answer] = json.loads(shown)[0]
+        assert (answer["content"], answer["author"]) == ("@bob Which number?", "alice")
+
+
 async def test_an_author_publishes_reads_edits_and_deletes(world: World, short_path: Path) -> None:
     alice = await an_author(world, "alice")
     [bob] = await world.authors("bob")

@@ -117,7 +117,7 @@ async def test_disco_tells_what_each_address_is(world: World) -> None:
     assert (identities, without_pubsub(features)) == ({("client", "bot")}, whole)
     identities, features = await info(alice, alice.author("alice"))
     assert identities == {("account", "registered"), ("pubsub", "pep")}
-    assert without_pubsub(features) == everywhere
+    assert without_pubsub(features) == everywhere | {"http://jabber.org/protocol/rsm"}
     assert features >= {"urn:xmpp:microblog:0", "http://jabber.org/protocol/pubsub#publish"}
     assert (await alice.asks(alice.author("nobody"), INFO)).condition == "item-not-found"
     node = INFO.replace("/>", " node='x'/>")

@@ -4,6 +4,7 @@ from typing import Final
 from xml.etree.ElementTree import Element
 
 from xmpprelay.errors import RelayError
+from xmpprelay.xmpp.paging import RSM
 from xmpprelay.xmpp.stanzas import tag
 
 PUBSUB: Final = "http://jabber.org/protocol/pubsub"
@@ -48,8 +49,8 @@ FEATURES: Final = frozenset(
         "subscription-notifications",
         "subscription-options",
     )
-) | {PUBSUB, SOCIAL_FEED, MICROBLOG}
-"""What is done at the address of an author (XEP-0060 §10)."""
+) | {PUBSUB, SOCIAL_FEED, MICROBLOG, RSM}
+"""What is done at the address of an author (XEP-0060 §10, XEP-0059 §4)."""
 
 
 class PubsubError(RelayError):
