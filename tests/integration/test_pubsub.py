@@ -105,6 +105,20 @@ async def test_an_entry_that_answers_a_post_is_a_reply(world: World) -> None:
     assert answered.get("href") == where
 
 
+async def test_an_entry_never_answers_a_direct_message(world: World) -> None:
+    alice, bob = await world.authors("alice", "bob")
+    await bob.says("follow alice")
+    await alice.says("follow bob")
+    await alice.says("d bob just you")
+    letter = await bob.gets_post("just you")
+    where = item_uri(bob.author("alice"), MICROBLOG, letter.post_id or "")
+    reply = entry("all of you", f"<thr:in-reply-to ref='x' href='{where}'/>")
+    answer = await bob.asks(bob.author("bob"), publish(reply), "set")
+    assert answer.condition == "not-allowed"
+    await alice.fence()
+    assert alice.posts() == []
+
+
 async def test_a_comment_is_a_reply_whatever_id_it_has(world: World) -> None:
     alice, bob, carol = await world.authors("alice", "bob", "carol")
     await published(alice, "alice", "Tea?", "first")

@@ -18,7 +18,7 @@ from sqlalchemy import Connection
 
 from xmpprelay.core.model import Draft, Kind, Person, Post
 from xmpprelay.core.text import number_in
-from xmpprelay.errors import Taken, UnknownPost
+from xmpprelay.errors import Refused, Taken, UnknownPost
 from xmpprelay.relay.changes import Changes
 from xmpprelay.relay.sight import Sight
 from xmpprelay.relay.taking import Accepted
@@ -64,7 +64,7 @@ class Publishing:
         is the post among whose comments it is published. Raises Taken (the id is that of a deleted
         post, or has the form of the relay's own and is none of his), UnknownPost (what it answers
         is gone, or not for him), what `Relay.accept` raises and, of an edit, what `Changes.edit`
-        does; then nothing was stored.
+        does, Refused (it answers a direct message); then nothing was stored.
         """
         author = self._author(draft.author)
         if item is not None:
@@ -80,6 +80,9 @@ class Publishing:
         for each in answered:
             number = await self._number_of(each)
             if number is not None:
+                post = await self._sight.seen(author.id, number)
+                if post.content.kind is Kind.DIRECT:
+                    raise Refused("This answers a direct message, and a node is public: write it.")
                 return await self._reply(draft, number)
         return await self._accept(draft)
 
