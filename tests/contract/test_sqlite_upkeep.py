@@ -58,7 +58,7 @@ async def test_a_later_versions_database_is_refused(
         await migrate(on(path))
 
 
-NEWEST, NEXT = "0005", "0006"
+NEWEST, NEXT = "0006", "0007"
 """The newest revision of the package, and the one that the tests add."""
 
 

@@ -467,6 +467,19 @@ outage = Table(  # when a primary was on standby
     sqlite_autoincrement=True,
 )
 
+activity = Table(  # how much there was to do, for the graph of outages (core/activity.py)
+    "activity",
+    metadata,
+    Column("minute", Moment, primary_key=True),  # its beginning
+    Column("minutes", Integer, nullable=False, server_default="1"),  # how long it is: 1, 10 or 60
+    Column("watched", Integer, nullable=False, server_default="1"),  # in how many the relay ran
+    Column("posts", Integer, nullable=False, server_default="0"),  # those of bots included
+    Column("bot_posts", Integer, nullable=False, server_default="0"),
+    Column("deliveries", BigInteger, nullable=False, server_default="0"),  # confirmed stanzas
+    Column("people", Integer, nullable=False, server_default="0"),  # who were new
+    Column("backlog", Integer, nullable=False, server_default="0"),  # open for a primary, at most
+)
+
 imported = Table(  # files of posts that were taken over
     "imported",
     metadata,
