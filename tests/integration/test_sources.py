@@ -355,6 +355,26 @@ async def test_an_answer_to_an_entry_of_another_authors_own_node_is_a_reply(worl
     await alice.gets_post("@alice an answer")
 
 
+async def test_the_first_post_ever_makes_the_node_and_is_found(world: World) -> None:
+    [alice] = await world.authors("alice")
+    [bob] = await world.people("bob")
+    await bob.says("follow alice")
+    await world.live(bob)
+    await alice.says("source pep")
+    await listening(world, alice)
+    nodes = world.service.own_nodes
+    world.clock.passes(minutes=1)  # it is looked for once more, and then only now and then
+    nodes.minute()
+    await world.until(lambda: not nodes._looking)
+    await Blog(world, alice).publishes("hello, world")
+    await alice.fence()
+    world.clock.passes(minutes=5)  # a Prosody tells of no node that is made
+    nodes.minute()
+    await bob.gets_post("hello, world")
+    await bob.fence()
+    assert bob.posts() == ["hello, world"]
+
+
 async def test_a_node_that_is_emptied_and_made_anew_takes_no_post_back(world: World) -> None:
     alice, bob, blog = await at_work(world)
     await blog.publishes("it stays")

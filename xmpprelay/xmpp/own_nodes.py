@@ -3,7 +3,8 @@
 Two ways lead from there to home@relay, and no server knows both well (docs/decisions.md): a
 subscription of the node, and the `+notify` that home@relay shows in its presence to each device of
 such an author. Both are kept up; whatever comes twice is known by its id. What is published while
-nobody listens is found by a look at the node: with each new stream, and once an hour.
+nobody listens is found by a look at the node: with each new stream, and once an hour. One that is
+not there yet is looked for more often, since a Prosody tells nobody that it is made.
 
 What counts comes from the author's bare JID, which nobody else can write: his own server.
 """
@@ -32,6 +33,8 @@ log = get_logger("own_nodes")
 
 LOOK_EVERY_S: Final = 3600.0
 LOOK_AGAIN_S: Final = 60.0
+LOOK_FOR_S: Final = 300.0
+"""For a node that is not there yet; a guess at what somebody waits who posts for the first time."""
 
 AT_ONCE: Final = 16
 """Nodes that are looked at at a time …"""
@@ -96,6 +99,8 @@ class OwnNodes:
         reach = _reach(answer)
         if reach in (None, Reach.MISSING):
             self._seen.add(person.id)
+        if reach is Reach.MISSING:
+            self._due[person.id] = self._now_s() + LOOK_FOR_S
         if reach is not None:
             return Look(reach)
         log.debug("node.looked_at", subscribed=subscribed.get("type") == "result")
