@@ -124,6 +124,13 @@ class Items:
         shown = [each for each in answers if may_read(self._graph, each, jid)]
         return await self._items(_fitting(shown))
 
+    async def numbered(self, jid: str, number: int) -> Item | None:
+        """The post or boost of that number, if the bare JID may see it. Raises TryLater."""
+        found = await self._read(partial(_posts, [number]))
+        if not found or found[0].kind is Kind.DIRECT or not may_read(self._graph, found[0], jid):
+            return None
+        return (await self._items(found))[0]
+
     async def number_of(self, author: Person, name: str) -> int | None:
         """The number of a post by its id as an item; None: it is none's. Raises TryLater."""
         number = number_in(name, self._db.epoch)

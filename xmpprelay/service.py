@@ -30,6 +30,7 @@ from xmpprelay.core.delivery import Delivery
 from xmpprelay.core.graph import Graph
 from xmpprelay.core.model import DeliveryRows, Post
 from xmpprelay.core.newcomers import DomainLimits
+from xmpprelay.core.places import Places
 from xmpprelay.core.recent import RECENT
 from xmpprelay.digests import Digests
 from xmpprelay.directory import Directory
@@ -52,6 +53,8 @@ from xmpprelay.store.database import Database
 from xmpprelay.store.keeping_out import load_blocks, load_mutes
 from xmpprelay.store.operations import StartRow, start, store_delivery
 from xmpprelay.volume import Volume
+from xmpprelay.web.pages import Pages, Place
+from xmpprelay.web.server import WebServer
 from xmpprelay.xmpp.addresses import Addresses
 from xmpprelay.xmpp.adhoc import AdHoc
 from xmpprelay.xmpp.answering import Answering
@@ -241,6 +244,7 @@ class Service:
             db, self.people, self.approval, self.keeping_out, self.volume, self.inserting, now
         )
         self._doors()
+        self.web = self._web() if config.web.listen else None
         self.control = ControlServer(config.store.socket, self.operating.handlers())
         self._running: asyncio.Task[None] | None = None
         self._ticking: asyncio.Task[None] | None = None
@@ -459,6 +463,39 @@ class Service:
             answering,
         )
 
+    def _web(self) -> WebServer:
+        config = self.config
+        places = Places(config.web.base_url)
+        contacts = (*config.contact.admin, *config.contact.support, *config.contact.abuse)
+        place = Place(
+            config.xmpp.domain,
+            self.addresses.home,
+            config.registration.policy,
+            tuple(dict.fromkeys(contacts)),
+            mirrored=config.primary.driver != "none",
+        )
+        pages = Pages(
+            self.graph,
+            self.items,
+            self.people,
+            self.profiles,
+            places,
+            place,
+            is_public=lambda person: not self.graph.protected(person),
+            note=self._note,
+            now=self._now,
+        )
+        server = WebServer(config.web, pages.routes())
+        server.error_page = pages.error_page
+        return server
+
+    def _note(self) -> str:
+        """What is said on each page while a primary is away."""
+        _, state = self.inserting.announcing.presence()
+        if state is None:
+            return ""
+        return f"The service behind this relay is on {state}. Posts go on here, live."
+
     def _wake(self) -> None:
         self.outbox.wake()
 
@@ -538,6 +575,8 @@ class Service:
         self.volume.start()
         self.inserting.start()
         await self.control.start()
+        if self.web is not None:
+            await self.web.start()
         return self._running
 
     async def _tick(self) -> None:
@@ -579,6 +618,8 @@ class Service:
             if task is not None:
                 task.cancel()
         await self.control.stop()
+        if self.web is not None:
+            await self.web.stop()
         await self.inserting.close()
         await self.volume.close()
         await self.digests.close()

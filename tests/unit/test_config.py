@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 
 from xmpprelay.config import (
     Config,
+    Feeds,
     Primary,
     Secret,
     Store,
+    Web,
     Xmpp,
     load,
     markdown,
@@ -28,6 +30,7 @@ from xmpprelay.config.options import OPTIONS, TABLES
 from xmpprelay.errors import ConfigError
 
 HERE = Path(__file__).resolve().parents[2]
+PAGES = '[web]\nbase_url = "https://relay.example.org"\n'
 LEAST = '[xmpp]\ndomain = "relay.example.org"\nsecret = "hunter2"\n'
 SECRET_VARIABLE = "XMPPRELAY_SECRET"
 
@@ -128,6 +131,12 @@ def test_everything_may_be_given(folder: Folder) -> None:
         domain_people = 13
         load_busy_s = 20
         load_peak_s = 60
+        [web]
+        listen = "[::1]:8080"
+        base_url = "https://example.org/relay/"
+        [feeds]
+        directory = "feeds"
+        hub = "https://hub.example/"
         [log]
         level = "debug"
         format = "json"
@@ -158,6 +167,8 @@ def test_everything_may_be_given(folder: Folder) -> None:
         read_back=True,
         per_second=2.5,
     )
+    assert config.web == Web(listen="[::1]:8080", base_url="https://example.org/relay")
+    assert config.feeds == Feeds(str(folder.path / "feeds"), hub="https://hub.example/")
     assert len(config.contact.abuse) == 3
     assert (config.registration.policy, config.registration.reserved) == (
         "closed",
@@ -361,8 +372,15 @@ def test_a_domain_without_one_above_it_needs_the_servers(folder: Folder) -> None
         ("[log]\nzzz = 1", "log.zzz: there is no such option; there are level, format"),
         ("[log]\nburst = 1", "log.burst: this option belongs into the table [limits]"),
         ("[[log]]\nlevel = 'info'", "log: a list is given, but this is a table: [log]"),
-        ("[web]\nlisten = 'x'", "web: this table comes with a later version"),
-        ("[feeds]", "feeds: this table comes with a later version"),
+        ("[web]\nlisten = 'a:80'", "web.base_url: missing; give the address at which people"),
+        ("[feeds]\ndirectory = 'x'", "web.base_url: missing; feeds have to name the address"),
+        ("[feeds]\nhub = 'http://hub.test/'", 'feeds.hub: "http://hub.test/" does not begin with'),
+        (f"{PAGES}listen = 'x'", 'web.listen: "x" is not a host and a port'),
+        (f"{PAGES}listen = '[::1]:0'", 'web.listen: "[::1]:0" has no port from 1 to 65535'),
+        ("[web]\nbase_url = 'relay.test'", 'web.base_url: "relay.test" does not begin with https'),
+        ("[web]\nbase_url = 'https://a.test/?x'", 'web.base_url: "https://a.test/?x" has a ?'),
+        ("[web]\nbase_url = 'https://a.test/ '", 'web.base_url: "https://a.test/ " has a space'),
+        ("[web]\nbase_url = 'https://a/%2'", 'web.base_url: "https://a/%2" has more in its path'),
         ("[retention]", "retention: this table comes with a later version"),
         ('[store]\n"a\\nb" = 1', "store.a\\nb: there is no such option"),
     ],
@@ -390,7 +408,7 @@ def test_all_mistakes_are_told_at_once_in_the_order_of_the_file(folder: Folder) 
         [xmpp]
         port = 0
         admins = ["bob", 3]
-        [web]
+        [retention]
         [log]
         level = "loud"
         """
@@ -403,7 +421,7 @@ def test_all_mistakes_are_told_at_once_in_the_order_of_the_file(folder: Folder) 
         "xmpp.admins, item 2",
         "xmpp.domain",
         "xmpp.secret_file",
-        "web",
+        "retention",
         "log.level",
     ]
 

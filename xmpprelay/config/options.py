@@ -21,6 +21,7 @@ from xmpprelay.config.values import (
     Driver,
     Host,
     Instances,
+    Listen,
     LocalPart,
     LogFormat,
     LogLevel,
@@ -28,6 +29,7 @@ from xmpprelay.config.values import (
     OneLineSecret,
     Option,
     OriginalTime,
+    PageUrl,
     Patterns,
     Policy,
     RefusedParent,
@@ -39,11 +41,12 @@ from xmpprelay.config.values import (
     TooLong,
     Unsure,
     WebhookSecret,
+    WebUrl,
 )
 
 SECRET_VARIABLE: Final = "XMPPRELAY_SECRET"  # noqa: S105 - the name of a variable, not a secret
 
-LATER: Final = ("web", "feeds", "retention")
+LATER: Final = ("retention",)
 """Tables of later versions: refused, but with better words than a slip of the pen."""
 
 
@@ -484,6 +487,53 @@ class Log:
 
 
 @dataclass(frozen=True, slots=True)
+class Web:
+    """Feeds and pages. Without `listen` there are none."""
+
+    listen: Annotated[
+        Listen,
+        Option(
+            "Where pages are served, for a web server in front that has a certificate.",
+            "a host and a port such as 127.0.0.1:8080",
+            optional=True,
+        ),
+    ] = ""
+    base_url: Annotated[
+        PageUrl,
+        Option(
+            "The address at which people see these pages. It may have a path, where there are "
+            "other things beside them; the web server may pass that path on or take it away.",
+            "an https address such as https://relay.example.org",
+            optional=True,
+        ),
+    ] = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Feeds:
+    """Feeds of public posts, besides those that are served."""
+
+    directory: Annotated[
+        str,
+        Option(
+            "A folder to which the public feeds are written as files, for a web server that serves "
+            "them while the relay is down. A path that does not begin with / counts from this "
+            "file's folder.",
+            "the path of a folder that the relay's user can write to",
+            optional=True,
+        ),
+    ] = ""
+    hub: Annotated[
+        WebUrl,
+        Option(
+            "A WebSub hub, which is told of new posts in public feeds and tells their readers.",
+            "the https address of a hub",
+            optional=True,
+        ),
+    ] = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """The whole configuration, checked and complete."""
 
@@ -493,6 +543,8 @@ class Config:
     contact: Contact = Contact()
     registration: Registration = Registration()
     limits: Limits = Limits()
+    web: Web = Web()
+    feeds: Feeds = Feeds()
     log: Log = Log()
     source: Path | None = None  # the file it was read from; None: made in code
 
@@ -529,6 +581,8 @@ TABLES: Final[Mapping[str, type[Any]]] = {
     "contact": Contact,
     "registration": Registration,
     "limits": Limits,
+    "web": Web,
+    "feeds": Feeds,
     "log": Log,
 }
 """The tables of the file, in the order of the sample."""

@@ -49,6 +49,9 @@ def load(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
     primary = tables.get("primary", {})
     if isinstance(primary, dict):
         check_primary(primary, values["primary"], path.parent, values, problems)
+    _check_web(tables, values, problems)
+    if values["feeds"].get("directory"):
+        values["feeds"]["directory"] = str(path.parent / values["feeds"]["directory"])
     if values["store"].get("key_file"):
         values["store"]["key_file"] = str(path.parent / values["store"]["key_file"])
     sentences = problems.sentences()
@@ -260,3 +263,21 @@ def _check_domains(given: Mapping[str, Any], values: Mapping[str, Any], problems
             own = ", ".join(local_domains)
             sentence = f'"{admin}" is of another server; give people of {own} only'
             problems.add("xmpp", "admins", sentence, item)
+
+
+def _check_web(
+    given: Mapping[str, Any], values: Mapping[str, dict[str, Any]], problems: Problems
+) -> None:
+    """What belongs together: pages and their address, feeds and the pages that they lead to."""
+    web = given.get("web", {})
+    if not isinstance(web, dict):
+        return
+    feeds = values["feeds"]
+    if "base_url" in web:
+        return
+    if "listen" in web:
+        sentence = "missing; give the address at which people see the pages of web.listen"
+        problems.add("web", "base_url", sentence)
+    elif feeds.get("directory") or feeds.get("hub"):
+        sentence = "missing; feeds have to name the address of what they lead to"
+        problems.add("web", "base_url", sentence)

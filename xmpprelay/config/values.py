@@ -69,7 +69,7 @@ def _local_part(value: str) -> str:
 
 
 def _host(value: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9_.:%-]{1,253}", value):
+    if not _is_host(value):
         raise ValueError("is neither a host name nor an IP address")
     return value
 
@@ -137,6 +137,29 @@ def base_url(value: str) -> str:
     usual = {"https": 443, "http": 80}[parts.scheme]
     port = "" if parts.port in (None, usual) else f":{parts.port}"
     return f"{parts.scheme}://{name}{port}"
+
+
+def page_url(value: str) -> str:
+    """The URL below which the relay's pages are seen, without a slash at its end."""
+    parts = _web_parts(value)
+    if parts.query:
+        raise ValueError("has a ? in it")
+    if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)*/?", parts.path):
+        raise ValueError("has more in its path than plain names")
+    return value.rstrip("/")
+
+
+def _listen(value: str) -> str:
+    host, _, port = value.rpartition(":")
+    if not _is_host(host.removeprefix("[").removesuffix("]")):
+        raise ValueError("is not a host and a port with a colon between them")
+    if not re.fullmatch(r"[0-9]{1,5}", port) or not 0 < int(port) < 65_536:
+        raise ValueError("has no port from 1 to 65535 behind the last colon")
+    return value
+
+
+def _is_host(value: str) -> bool:
+    return re.fullmatch(r"[A-Za-z0-9_.:%-]{1,253}", value) is not None
 
 
 def _web_parts(value: str) -> SplitResult:
@@ -233,6 +256,9 @@ Domain = Annotated[str, AfterValidator(domain_name)]
 BareJid = Annotated[str, AfterValidator(bare_jid)]
 LocalPart = Annotated[str, AfterValidator(_local_part)]
 Host = Annotated[str, AfterValidator(_host)]
+Listen = Annotated[str, AfterValidator(_listen)]
+PageUrl = Annotated[str, AfterValidator(page_url)]
+WebUrl = Annotated[str, AfterValidator(web_url)]
 StoreUrl = Annotated[str, AfterValidator(_store_url)]
 OneLineSecret = Annotated[Secret, BeforeValidator(_secret)]
 WebhookSecret = Annotated[Secret, BeforeValidator(_webhook_secret)]

@@ -1,0 +1,304 @@
+"""The pages for people: what this is, who an author is and what he posts, a post with its thread.
+
+Everything is shown as to somebody whom nobody knows: the audience function decides about each post
+(S6.2), and whoever is protected, has taken his page off the web or is not there has the same page:
+none. There are no scripts, no cookies, and nothing from elsewhere; what people have typed is
+escaped by the templates, all of it.
+"""
+
+import hashlib
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.resources import files
+from types import MappingProxyType
+from typing import Final, TypeVar
+from urllib.parse import quote
+
+import segno
+from aiohttp import web
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from xmpprelay.core.atom import title_of
+from xmpprelay.core.graph import Graph
+from xmpprelay.core.model import Person, Post
+from xmpprelay.core.places import Places
+from xmpprelay.core.text import parse_short_id, short_id
+from xmpprelay.errors import RelayError
+from xmpprelay.items import Item, Items, Span
+from xmpprelay.people import People
+from xmpprelay.profiles import Profiles
+from xmpprelay.web.views import PostView, Views
+
+T = TypeVar("T")
+
+ANYBODY: Final = ""
+"""Who reads a page, as a bare JID: nobody in particular."""
+
+POSTS: Final = 20
+"""On a page of an author."""
+
+ANSWERS: Final = 50
+ANCESTORS: Final = 10
+AUTHORS: Final = 60
+"""On the front page."""
+
+CACHED_S: Final = 60
+"""How long a page may be kept by whoever has got it."""
+
+_PICTURE_KEPT_S: Final = 86_400  # its address has its hash in it
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What the pages say of the relay itself."""
+
+    domain: str
+    home: str  # the address that people post to
+    policy: str  # of registration
+    contacts: Sequence[str]  # URIs of its operator
+    mirrored: bool  # there is a service behind it
+
+
+class Pages:
+    """Serves pages. `is_public` says of a person whether he is on the web; `note` what all should
+    know now, if there is anything."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        items: Items,
+        people: People,
+        profiles: Profiles,
+        places: Places,
+        place: Place,
+        *,
+        is_public: Callable[[int], bool],
+        note: Callable[[], str],
+        now: Callable[[], datetime],
+    ) -> None:
+        self._graph = graph
+        self._items = items
+        self._people = people
+        self._profiles = profiles
+        self._places = places
+        self._place = place
+        self._is_public = is_public
+        self._note = note
+        self._views = Views(graph, profiles, places, place.domain, is_public, now)
+        self.templates = Templates(places, place, note)
+        self._style = files("xmpprelay.web").joinpath("static/style.css").read_bytes()
+
+    def routes(self) -> Sequence[web.RouteDef]:
+        """What is served where."""
+        return [
+            web.get("/", self._front),
+            web.get("/style.css", self._stylesheet),
+            web.get("/@{handle:[A-Za-z0-9_]+}", self._author),
+            web.get("/@{handle:[A-Za-z0-9_]+}/picture.png", self._picture),
+            web.get("/@{handle:[A-Za-z0-9_]+}/{post:[0-9A-Za-z]+}", self._post),
+        ]
+
+    def error_page(self, status: int, sentence: str) -> web.Response:
+        """A page that says what is wrong."""
+        heading = {404: "There is no such page", 400: "That cannot be shown"}.get(
+            status, "That did not work"
+        )
+        body = self.templates.page("error.html", heading=heading, sentence=sentence)
+        return web.Response(body=body, status=status, content_type="text/html", charset="utf-8")
+
+    # The front page
+
+    async def _front(self, request: web.Request) -> web.Response:
+        join = f"xmpp:{self._place.home}?message;body={quote('join yourname')}"
+        page = self.templates.page(
+            "front.html",
+            join=join,
+            code=_code(join),
+            policy=self._place.policy,
+            mirrored=self._place.mirrored,
+            authors=[self._views.author(each) for each in self._authors()],
+        )
+        return html(request, page)
+
+    def _authors(self) -> list[Person]:
+        """The first public authors, by handle."""
+        found = (each for each in self._graph.people() if self._has_page(each))
+        return sorted(found, key=lambda each: each.handle or "")[:AUTHORS]
+
+    async def _stylesheet(self, request: web.Request) -> web.Response:
+        return answer(request, self._style, "text/css", "public, max-age=3600")
+
+    # Authors
+
+    def _has_page(self, person: Person) -> bool:
+        return (
+            person.handle is not None
+            and self._is_public(person.id)
+            and not self._graph.hides(ANYBODY, person.id)
+            and person.jid.rpartition("@")[2] != self._place.domain
+        )
+
+    def _named(self, handle: str) -> Person:
+        """The author of a page; raises what is answered where there is none."""
+        person = self._graph.by_handle(handle)
+        if person is not None and self._has_page(person):
+            if person.handle != handle:
+                raise web.HTTPPermanentRedirect(self._places.author(person.handle or ""))
+            return person
+        now = self._people.renamed(handle)
+        if now is not None and self._has_page(now):
+            raise web.HTTPPermanentRedirect(self._places.author(now.handle or ""))
+        raise web.HTTPNotFound
+
+    async def _author(self, request: web.Request) -> web.Response:
+        person = self._named(request.match_info["handle"])
+        before = self._number(request)
+        span = Span(POSTS, before=before)
+        page = await _read(self._items.of_author(ANYBODY, person, span))
+        shown = [item for item in page.items if self._may_show(item.post)]
+        profile, view = self._profiles.of(person.id), self._views.author(person)
+        older = ""
+        if not page.complete and page.items:
+            older = f"{view.page}?before={short_id(page.items[0].post.number)}"
+        body = self.templates.page(
+            "author.html",
+            author=view,
+            about=self._views.text(profile.about),
+            url=profile.url,
+            follow=f"xmpp:{view.jid}?subscribe",
+            posts=[await self._view(item) for item in reversed(shown)],
+            older=older,
+            later=before is not None,
+        )
+        return html(request, body)
+
+    @staticmethod
+    def _number(request: web.Request) -> int | None:
+        text = request.query.get("before")
+        if text is None:
+            return None
+        number = parse_short_id(text)
+        if number is None:
+            raise web.HTTPBadRequest(text="`before` is the id of a post, such as k3f.")
+        return number
+
+    async def _picture(self, request: web.Request) -> web.Response:
+        person = self._named(request.match_info["handle"])
+        picture = await _read(self._profiles.picture(person.id))
+        if picture is None:
+            raise web.HTTPNotFound
+        return answer(request, picture.data, "image/png", f"public, max-age={_PICTURE_KEPT_S}")
+
+    # Posts
+
+    def _may_show(self, post: Post) -> bool:
+        """Whether everybody who has written something of it is on the web."""
+        writers = {post.author, post.content.author}
+        return all(self._has_page(self._graph.person(each)) for each in writers)
+
+    async def _post(self, request: web.Request) -> web.Response:
+        number = parse_short_id(request.match_info["post"])
+        item = None if number is None else await _read(self._items.numbered(ANYBODY, number))
+        if item is None or not self._may_show(item.post):
+            raise web.HTTPNotFound
+        view = self._views.post(item)
+        at = f"{self._places.author(request.match_info['handle'])}/{request.match_info['post']}"
+        if at != view.page:  # of a boost: what it shows
+            raise web.HTTPPermanentRedirect(view.page)
+        answers = await _read(self._items.answers_to(ANYBODY, item.post, Span(ANSWERS)))
+        body = self.templates.page(
+            "post.html",
+            asked=await self._view(item),
+            title=title_of(item.post.content.text),
+            before=await self._before(item.post),
+            answers=[self._views.post(each) for each in answers.items if self._may_show(each.post)],
+            more=not answers.complete,
+            reply=f"xmpp:{self._place.home}?message;body={quote(f're #{view.name} ')}",
+        )
+        return html(request, body)
+
+    async def _before(self, post: Post) -> list[PostView]:
+        """What it answers, and what that answers, the first of them first."""
+        found: list[PostView] = []
+        while len(found) < ANCESTORS and (item := await self._parent(post)) is not None:
+            found.insert(0, self._views.post(item))
+            post = item.post
+        return found
+
+    async def _parent(self, post: Post) -> Item | None:
+        if post.content.parent is None:
+            return None
+        item = await _read(self._items.numbered(ANYBODY, post.content.parent))
+        return item if item is not None and self._may_show(item.post) else None
+
+    async def _view(self, item: Item) -> PostView:
+        parent = await self._parent(item.post)
+        return self._views.post(item, None if parent is None else parent.post)
+
+
+class Templates:
+    """Makes pages from templates; everything that is put into one is escaped."""
+
+    def __init__(self, places: Places, place: Place, note: Callable[[], str]) -> None:
+        self._note = note
+        self._environment = Environment(
+            loader=PackageLoader("xmpprelay.web"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._environment.filters["contact"] = _contact
+        self._environment.globals.update(
+            places=places, domain=place.domain, home=place.home, contacts=place.contacts
+        )
+
+    def page(self, template: str, /, **values: object) -> bytes:
+        """A whole page."""
+        values = {"note": self._note(), **values}
+        return self._environment.get_template(template).render(values).encode()
+
+
+def html(request: web.Request, body: bytes) -> web.Response:
+    """The answer that brings a page."""
+    return answer(request, body, "text/html", f"public, max-age={CACHED_S}")
+
+
+def answer(
+    request: web.Request,
+    body: bytes,
+    content_type: str,
+    cache: str,
+    more: Mapping[str, str] = MappingProxyType({}),
+) -> web.Response:
+    """Bytes, or that they are what the asker has already (RFC 9110 §13.1.2)."""
+    tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+    headers = {"ETag": tag, "Cache-Control": cache, **more}
+    if tag in (request.headers.get("If-None-Match") or ""):
+        return web.Response(status=304, headers=headers)
+    charset = "utf-8" if content_type.startswith("text/") else None
+    return web.Response(body=body, content_type=content_type, charset=charset, headers=headers)
+
+
+async def _read(reading: Awaitable[T]) -> T:
+    """What the rooms give; a page that says so where they cannot now."""
+    try:
+        return await reading
+    except RelayError as error:
+        raise web.HTTPServiceUnavailable(text=error.sentence) from error
+
+
+def _code(uri: str) -> Markup:
+    """A QR code, as an image in the page."""
+    code = segno.make(uri, error="m")
+    drawn = code.svg_inline(scale=1, border=3, omitsize=True, svgclass=None, lineclass=None)
+    return Markup(drawn.replace("<svg ", f'<svg role="img" aria-label="{Markup.escape(uri)}" ', 1))  # noqa: S704
+
+
+def _contact(uri: str) -> str:
+    """An address of the operator's, as people read it."""
+    scheme, _, rest = uri.partition(":")
+    kind = {"mailto": " (mail)", "xmpp": " (Jabber)"}.get(scheme, "")
+    return f"{rest.removeprefix('//').partition('?')[0]}{kind}"
