@@ -88,7 +88,7 @@ class Answers:
         self.counts[route, answer.status] += 1
         log.debug(
             "page.answered",
-            method=request.method if route != NO_ROUTE else None,
+            method=request.method,
             path=shown_path(request),
             status=answer.status,
         )
