@@ -81,6 +81,12 @@ def test_what_is_done_with_an_entry(
     assert step_for(entry, known, SINCE, live=live) is step
 
 
+def test_a_client_that_dates_to_the_second_loses_no_post_in_the_first_one() -> None:
+    since = SINCE + timedelta(milliseconds=999)
+    assert step_for(item(at=SINCE), None, since, live=True) is Step.POST
+    assert step_for(item(at=EARLIER), None, since, live=True) is Step.KEEP
+
+
 @pytest.mark.parametrize(
     ("name", "called", "own"),
     [
