@@ -1,4 +1,4 @@
-"""Somebody who posts with Libervia's command line, by pubsub at his author's address.
+"""Somebody who posts with Libervia's command line, at his author's address or at his own.
 
 Libervia's backend is logged in with the priority 50, and whatever comes for his bare JID goes to
 the highest; so his other client has a higher one here, to hear what home@relay has to say.
@@ -28,6 +28,14 @@ async def an_author(world: World, name: str) -> Person:
     person = await world.person(name)
     await person.comes("<presence><priority>100</priority></presence>")
     return await person.joins(name)
+
+
+def an_editor(folder: Path, text: str) -> str:
+    """A program that puts this text into the file it is given."""
+    program = folder / "editor"
+    program.write_text(f"#!/bin/sh\necho '{text}' >\"$1\"\n")
+    program.chmod(0o700)
+    return str(program)
 
 
 def _at(author: str) -> tuple[str, ...]:
@@ -83,10 +91,9 @@ async def test_an_author_publishes_reads_edits_and_deletes(world: World, short_p
         assert (newest["content"], newest["tags"]) == ("Two lines\nof tea #tea", ["tea"])
         assert (newest["language"], newest["author_jid"]) == ("de", author)
 
-        editor = short_path / "editor"
-        editor.write_text("#!/bin/sh\necho 'No tea' >\"$1\"\n")
-        editor.chmod(0o700)
-        await client.runs("blog", "edit", *_at(author), "--item", first, EDITOR=str(editor))
+        item = ("--item", first)
+        editor = an_editor(short_path, "No tea")
+        await client.runs("blog", "edit", *_at(author), *item, EDITOR=editor)
         assert (await bob.gets_post("No tea", sender=author)).has("replace", REPLACE)
 
         await client.runs("pubsub", "delete", *_at(author), "--item", newest["id"], "--force")
@@ -101,3 +108,35 @@ async def test_an_author_publishes_reads_edits_and_deletes(world: World, short_p
         assert (code, "This node is @bob's alone." in complaint) == (4, True), complaint
         code, _, complaint = await client.tries("blog", "get", *_at(bob.author("bob")))
         assert (code, "@bob lets approved followers read" in complaint) == (4, True), complaint
+
+
+async def test_what_an_author_publishes_at_home_is_posted_edited_and_deleted(
+    world: World, short_path: Path
+) -> None:
+    alice = await an_author(world, "alice")
+    [bob] = await world.authors("bob")
+    await bob.adds("alice")
+    await alice.adds("bob")
+    await world.live(alice)  # so home@relay sees when she is there, and may read her node
+    author = alice.author("alice")
+    async with Libervia(alice.account, short_path) as client:
+        await client.runs("blog", "set", given="It was before, and is history.")
+        assert "But" not in await alice.says("source pep")
+        await client.runs("blog", "set", given="Tea at home?")
+        await bob.gets_post("Tea at home?", sender=author)
+        titled = ("--title", "On tea", "--tag", "tea")
+        said = await client.runs("blog", "set", *titled, given="<p>One cup</p><p>Two cups</p>")
+        item = ("--item", said.split()[-1])
+        await bob.gets_post("One cup\n\nTwo cups #tea", sender=author)
+        await client.runs("blog", "edit", *item, EDITOR=an_editor(short_path, "No cup"))
+        edited = await bob.gets_post("No cup #tea", sender=author)
+        assert edited.has("replace", REPLACE)
+        await client.runs("pubsub", "delete", "--node", NODE, *item, "--force")
+        # What is deleted there goes the way of what is published there, behind it.
+        await client.runs("blog", "set", given="The fence")
+        await bob.gets_post("The fence")
+        listed = await bob.says("last alice")
+        assert [line.partition("  #")[0] for line in listed.splitlines()] == [
+            "alice: Tea at home?",
+            "alice: The fence",
+        ]
