@@ -85,6 +85,7 @@ def test_a_client_that_dates_to_the_second_loses_no_post_in_the_first_one() -> N
     since = SINCE + timedelta(milliseconds=999)
     assert step_for(item(at=SINCE), None, since, live=True) is Step.POST
     assert step_for(item(at=EARLIER), None, since, live=True) is Step.KEEP
+    assert step_for(item(at=SINCE), None, since, live=False) is Step.KEEP
 
 
 @pytest.mark.parametrize(

@@ -76,9 +76,9 @@ def step_for(item: OwnItem, known: Known | None, since: datetime, *, live: bool)
     """What is to be done with an entry that is not the relay's own.
 
     `since` is when its author said `source pep`, `live` whether it came as an event. What has no
-    date is taken only then: at a look at the node it may be as old as the node. Clients date to the
-    second, so the second in which he said it counts. An entry in which there is no post goes the
-    same way, so that its author is told.
+    date is taken only then: at a look at the node it may be as old as the node. Many clients date
+    to the second; so an event of the very second in which he said it is taken as well. An entry in
+    which there is no post goes the same way, so that its author is told.
     """
     if known is not None:
         if known.digest is None or known.digest == item.digest:
@@ -86,7 +86,8 @@ def step_for(item: OwnItem, known: Known | None, since: datetime, *, live: bool)
         return Step.POST if known.number is None else Step.EDIT
     if item.time is None:
         return Step.POST if live else Step.KEEP
-    return Step.KEEP if item.time < since.replace(microsecond=0) else Step.POST
+    begin = since.replace(microsecond=0) if live else since
+    return Step.KEEP if item.time < begin else Step.POST
 
 
 def is_relays_own(item: OwnItem, domain: str, epoch: str) -> bool:
