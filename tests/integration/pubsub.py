@@ -23,14 +23,11 @@ def pubsub(inside: str, namespace: str = PUBSUB) -> str:
 
 def entry(text: str, inside: str = "") -> str:
     return (
-        f"<entry xmlns='{ATOM}' xmlns:thr='{THREAD}'>"
-        f"<title>{escape(text)}</title>{inside}</entry>"
+        f"<entry xmlns='{ATOM}' xmlns:thr='{THREAD}'><title>{escape(text)}</title>{inside}</entry>"
     )
 
 
-def publish(
-    payload: str, item: str | None = None, node: str = MICROBLOG, options: str = ""
-) -> str:
+def publish(payload: str, item: str | None = None, node: str = MICROBLOG, options: str = "") -> str:
     named = "" if item is None else f" id={quoteattr(item)}"
     return pubsub(
         f"<publish node={quoteattr(node)}><item{named}>{payload}</item></publish>{options}"
