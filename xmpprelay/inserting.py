@@ -287,6 +287,10 @@ class Inserting:
     def _is_at(self, account: int, place: Place) -> bool:
         return self.accounts.site_of(account) == place.site.name
 
+    def waiting(self) -> int:
+        """How many rows are open for primaries, all together."""
+        return sum(place.site.total for place in self.places.values())
+
     async def lines(self) -> list[str]:
         """The same, a line for people each. Raises StoreError."""
         return [line_of(each, self._now()) for each in await self.situations()]

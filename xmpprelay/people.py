@@ -131,6 +131,7 @@ class People:
         self._told: set[tuple[int, str]] = set()  # (person, what)
         self.asked: Callable[[Person, Person], None] = _nobody_asks  # (author, follower)
         self._former: dict[str, tuple[int, datetime]] = {}  # handle -> (person, since when not)
+        self.came: Callable[[int], None] = lambda _: None  # so many people are new
 
     def load_settings(self, settings: Iterable[tuple[int, str, str]]) -> None:
         """Take up what is stored of what people have chosen: (person, name, value)."""
@@ -268,10 +269,15 @@ class People:
             return known
         self._newcomers.become_known(jid)
         try:
-            return await self._db.write(add_person, jid, committed=self._graph.add_person)
+            return await self._db.write(add_person, jid, committed=self._made)
         except StoreError as error:
             self._newcomers.are_still_unknown(jid)
             raise _later() from error
+
+    def _made(self, *people: Person) -> None:
+        self.came(sum(self._graph.by_jid(person.jid) is None for person in people))
+        for person in people:
+            self._graph.add_person(person)
 
     # Who follows whom
 
@@ -468,8 +474,7 @@ class People:
         return len(ids), added
 
     def _add_people(self, people: Sequence[Person]) -> None:
-        for person in people:
-            self._graph.add_person(person)
+        self._made(*people)
         self._newcomers.change()
 
     def _add_follows(self, followed: Sequence[Followed | Asked]) -> None:

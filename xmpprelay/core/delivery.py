@@ -475,6 +475,10 @@ class Delivery:
         """Stanzas written and not yet settled, over all lanes."""
         return self._board.in_flight()
 
+    def confirmed(self) -> int:
+        """How many stanzas are settled since the start."""
+        return sum(lane.confirmed for lane in self._board.lanes.values())
+
     def lane_loads(self) -> list[LaneLoad]:
         """What each lane has before it and behind it (S10.4)."""
         return [

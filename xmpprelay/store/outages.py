@@ -58,10 +58,28 @@ def end_outage(tx: Transaction, rows: Sequence[EndRow]) -> list[None]:
     return [None] * len(rows)
 
 
+_OUTAGE: Final = (
+    outage.c.site,
+    outage.c.began,
+    outage.c.ended,
+    outage.c.reason,
+    outage.c.carried,
+)
+
+MOST_SHOWN: Final = 500
+"""Of a primary that comes and goes, so many of the last outages are shown."""
+
+
 def list_outages(conn: Connection, limit: int) -> list[Outage]:
     """Give the last outages, newest first."""
-    columns = (outage.c.site, outage.c.began, outage.c.ended, outage.c.reason, outage.c.carried)
-    asked = select(*columns).order_by(outage.c.began.desc(), outage.c.id.desc()).limit(limit)
+    asked = select(*_OUTAGE).order_by(outage.c.began.desc(), outage.c.id.desc()).limit(limit)
+    return [Outage(*row) for row in conn.execute(asked)]
+
+
+def outages_since(conn: Connection, since: datetime) -> list[Outage]:
+    """Give the last outages that were not over before a time, newest first."""
+    asked = select(*_OUTAGE).where(outage.c.ended.is_(None) | (outage.c.ended > since))
+    asked = asked.order_by(outage.c.began.desc(), outage.c.id.desc()).limit(MOST_SHOWN)
     return [Outage(*row) for row in conn.execute(asked)]
 
 

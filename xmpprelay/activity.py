@@ -1,0 +1,128 @@
+"""Counts what there is to do, minute by minute, for the graph of outages.
+
+The rules are in `core/activity.py`. A row is written for each minute in which the relay runs, also
+where nothing happened: a minute without a row is one in which it did not run. A crash loses the
+minute that runs; a stop writes it.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from datetime import datetime
+from functools import partial
+from typing import Final
+
+from xmpprelay.core.activity import Away, Counting, Series, Span, Tally, series
+from xmpprelay.core.delivery import Delivery
+from xmpprelay.core.model import CHANGES, Post
+from xmpprelay.core.volume import Tier
+from xmpprelay.errors import JournalFull, StoreError
+from xmpprelay.log import get_logger
+from xmpprelay.store.activity import count, load_activity, thin
+from xmpprelay.store.database import Database
+from xmpprelay.store.outages import outages_since
+
+log = get_logger("activity")
+
+KEPT_MINUTES: Final = 1440
+"""While the disk is full, so many rows wait in memory; then the oldest go."""
+
+
+class Activity:
+    """The counters of one relay. `tier` says what sort of author somebody is, `backlog` how many
+    rows are open for a primary."""
+
+    def __init__(
+        self,
+        db: Database,
+        delivery: Delivery,
+        *,
+        tier: Callable[[int], Tier],
+        backlog: Callable[[], int],
+        now: Callable[[], datetime],
+    ) -> None:
+        self._db = db
+        self._delivery = delivery
+        self._tier = tier
+        self._backlog = backlog
+        self._now = now
+        self._counting = Counting(now(), delivery.confirmed())
+        self._unwritten: deque[Tally] = deque(maxlen=KEPT_MINUTES)
+        self._writing: asyncio.Task[None] | None = None
+
+    # What is counted
+
+    def posted(self, post: Post) -> None:
+        """An entry of the journal is committed."""
+        if post.kind not in CHANGES:
+            self._turn()
+            self._counting.post(bot=self._tier(post.author) is not Tier.PERSON)
+
+    def came(self, people: int) -> None:
+        """So many people have become known."""
+        self._turn()
+        self._counting.came(people)
+
+    def _turn(self) -> None:
+        now = self._now()
+        if self._counting.over(now):
+            self._unwritten += self._counting.turn(now, self._delivery.confirmed(), self._backlog())
+
+    # What is written
+
+    def minute(self) -> None:
+        """A minute has passed: write what is counted, and make fewer rows of old ones."""
+        self._turn()
+        if self._writing is None:
+            self._writing = asyncio.get_running_loop().create_task(self._write())
+            self._writing.add_done_callback(self._written)
+
+    async def _write(self) -> None:
+        rows, self._unwritten = self._unwritten, deque(maxlen=KEPT_MINUTES)
+        while rows:
+            try:
+                await self._db.write(count, rows[0])
+            except JournalFull:  # certainly not stored: the disk may have room in a minute
+                rows.extend(self._unwritten)
+                self._unwritten = rows
+                return
+            rows.popleft()
+        await self._db.write(thin, self._now())
+
+    def _written(self, writing: asyncio.Task[None]) -> None:
+        self._writing = None
+        error = None if writing.cancelled() else writing.exception()
+        if isinstance(error, StoreError):
+            log.warning("activity.not_written", why=error.sentence)
+        elif error is not None:
+            log.error("activity.failed", exc_info=error)
+
+    @property
+    def waiting(self) -> int:
+        """How many rows are still to be written, for which there was no room."""
+        return len(self._unwritten)
+
+    async def written(self) -> None:
+        """Return when nothing is being written."""
+        if self._writing is not None:
+            await asyncio.wait({self._writing})
+
+    async def close(self) -> None:
+        """Write what is counted of the minute that runs; the next run adds to it."""
+        await self.written()
+        now = self._now()
+        self._unwritten += self._counting.turn(now, self._delivery.confirmed(), self._backlog())
+        self.minute()
+        await self.written()
+
+    # What is asked
+
+    async def series(self, span: Span) -> Series:
+        """A span of time up to now. Raises StoreError."""
+        self._turn()
+        now, first = self._now(), span.first(self._now())
+        rows = await self._db.read(partial(load_activity, since=first, until=now))
+        outages = await self._db.read(partial(outages_since, since=first))
+        running = self._counting.running(self._delivery.confirmed(), self._backlog())
+        away = [Away(each.began, each.ended) for each in outages]
+        return series([*rows, *self._unwritten, running], away, span, now)
