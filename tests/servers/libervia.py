@@ -12,7 +12,6 @@ import asyncio
 import contextlib
 import json
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Self
 
