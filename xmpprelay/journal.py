@@ -9,6 +9,7 @@ put through the audience function before it leaves this room.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -17,7 +18,7 @@ from typing import Final
 
 from xmpprelay.core.delivery import Delivery
 from xmpprelay.core.graph import Graph
-from xmpprelay.core.model import Appended, Post, Queued, Rest
+from xmpprelay.core.model import Appended, Kind, Post, Queued, Rest
 from xmpprelay.core.routing import PERSONAL, decide
 from xmpprelay.core.text import message_id
 from xmpprelay.core.work import Held, Read
@@ -33,7 +34,8 @@ _PORTION: Final = 1000
 class Journal:
     """The posts of one database. `wake` tells the outbox that there is something to send.
 
-    `queued` is told, after the commit, what has come into the queue for the primary.
+    `queued` is told, after the commit, what has come into the queue for the primary, and `counts`
+    of each entry.
     """
 
     def __init__(
@@ -50,6 +52,8 @@ class Journal:
         self._wake = wake
         self._now = now
         self.queued: Callable[[Sequence[Queued]], None] = _nobody_waits
+        self.counts: Callable[[Post], None] = lambda _: None
+        self.made: Counter[Kind] = Counter()  # entries since the start
 
     @property
     def epoch(self) -> str:
@@ -89,6 +93,8 @@ class Journal:
                 self._delivery.post_committed(post, entry.lanes[post.number])
             self._wake()
             self.queued(appended.queued)
+            self.counts(appended.post)
+            self.made[appended.post.kind] += 1
 
     async def find_duplicate(self, row: PostRow | ChangeRow) -> Post | None:
         """The entry that this row made when it came the first time, or None."""

@@ -20,6 +20,7 @@ from typing import Any, Final
 from sqlalchemy import Connection
 
 from xmpprelay.account import Account
+from xmpprelay.activity import Activity
 from xmpprelay.approval import Approval
 from xmpprelay.choices import Choices
 from xmpprelay.commands.calls import Rooms
@@ -40,6 +41,7 @@ from xmpprelay.journal import Journal
 from xmpprelay.keeping_out import KeepingOut
 from xmpprelay.less import Less
 from xmpprelay.log import get_logger
+from xmpprelay.metrics import Metrics
 from xmpprelay.operating import Operating
 from xmpprelay.people import People
 from xmpprelay.pictures import Pictures
@@ -53,6 +55,8 @@ from xmpprelay.store.database import Database
 from xmpprelay.store.keeping_out import load_blocks, load_mutes
 from xmpprelay.store.operations import StartRow, start, store_delivery
 from xmpprelay.volume import Volume
+from xmpprelay.web.health import Health
+from xmpprelay.web.metrics import MetricsPage, of_the_pages
 from xmpprelay.web.pages import Pages, Place
 from xmpprelay.web.server import WebServer
 from xmpprelay.xmpp.addresses import Addresses
@@ -227,6 +231,14 @@ class Service:
             monotonic=monotonic,
         )
         self.journal.queued = self.account.queued = self.inserting.engine.queued
+        self.activity = Activity(
+            db,
+            self.delivery,
+            tier=self.volume.tier,
+            backlog=self.inserting.waiting,
+            now=now,
+        )
+        self.journal.counts, self.people.came = self.activity.posted, self.activity.came
         self.inserting.announcing.changed = self._home_looks_otherwise
         self.voice.state = self.inserting.announcing.presence
         self.account.forget += [
@@ -485,9 +497,31 @@ class Service:
             note=self._note,
             now=self._now,
         )
-        server = WebServer(config.web, pages.routes())
+        health = Health(self.db, lambda: self.component.up)
+        metrics = self._metrics()
+        figures = MetricsPage(metrics)
+        server = WebServer(config.web, [*pages.routes(), *health.routes(), *figures.routes()])
         server.error_page = pages.error_page
+        metrics.further.append(partial(of_the_pages, server.answers, server.door))
         return server
+
+    def _metrics(self) -> Metrics:
+        return Metrics(
+            self.component,
+            self.delivery,
+            self.journal,
+            self.db,
+            self.volume,
+            self.inserting,
+            not_taken=lambda: self.intake.not_taken,
+            failures={
+                "stream": lambda: self.component.failures,
+                "intake": lambda: self.intake.failures,
+                "primary": lambda: self.inserting.failures + self.inserting.engine.failures,
+            },
+            now=self._now,
+            monotonic=self._monotonic,
+        )
 
     def _note(self) -> str:
         """What is said on each page while a primary is away."""
@@ -602,6 +636,7 @@ class Service:
         self.own_nodes.minute()
         self.less.minute()
         self.volume.minute()
+        self.activity.minute()
         self.digests.minute()
         self.clocks.minute(self.digests.daily())
         if self._minutes % int(DAY_S / TICK_S) == 0:
@@ -635,6 +670,7 @@ class Service:
         self.outbox.stream_lost()
         await self.component.close()
         await _wait(self.outbox.close(), ends_at)
+        await _wait(self.activity.close(), ends_at)
         self.pictures.close()
         await self.db.close()
 

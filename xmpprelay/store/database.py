@@ -128,6 +128,16 @@ class Database:
         """Transactions committed by the writer since the opening."""
         return 0 if self._writer is None else self._writer.commits
 
+    @property
+    def waiting(self) -> int:
+        """Rows that wait for the writer's next transaction."""
+        return 0 if self._writer is None else self._writer.waiting
+
+    def timed(self, took: Callable[[float], None]) -> None:
+        """Tell `took` from now on how many seconds each transaction took until it was safe."""
+        if self._writer is not None:
+            self._writer.took = took
+
     async def read(self, fn: Callable[[Connection], T]) -> T:
         """Give what `fn` finds out; it sees the last commit, and no later one while it runs.
 

@@ -157,6 +157,7 @@ class Writer:
         self.full = False
         self.failed = asyncio.Event()
         self.failure: StoreError | None = None
+        self.took: Callable[[float], None] = lambda _: None  # told the seconds of each transaction
         self._conn = conn
         self._path = path
         self._now = now
@@ -194,6 +195,11 @@ class Writer:
         self._wake.set()
         return done
 
+    @property
+    def waiting(self) -> int:
+        """How many rows wait for the next transaction."""
+        return len(self._queue)
+
     async def close(self) -> None:
         """Write what is queued, then stop. The lock, `.number` and the connection stay."""
         self._closing = True
@@ -223,6 +229,7 @@ class Writer:
     async def _write(self, batch: list[_Item]) -> None:
         """Write the rows, on a full disk only those that may be, and answer all of them."""
         while batch:
+            began_s = self._monotonic()
             try:
                 self.next_number = await self._conn.run(partial(self._transact, batch))
             except DBAPIError as error:
@@ -239,6 +246,7 @@ class Writer:
                 batch = [item for item in batch if not item.op.grows and freed]
             else:
                 self.commits += 1
+                self.took(self._monotonic() - began_s)
                 self._answer(batch)
                 return
 

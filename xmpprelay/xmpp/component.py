@@ -22,6 +22,7 @@ import re
 import socket
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -43,6 +44,7 @@ from xmpprelay.xmpp.stanzas import (
     VERSION,
     depth_exceeds,
     domain_of,
+    error_condition,
     error_reply,
     parse_jid,
     serialise,
@@ -133,6 +135,8 @@ class Component(ComponentXMPP, asyncio.BufferedProtocol):
         self.up = False
         self.paused = False
         self.failures = 0  # stanzas that raised something unforeseen
+        self.streams = 0  # that have come up
+        self.refused: Counter[tuple[str, str]] = Counter()  # errors sent, by condition and type
         self.answer_within_s = ANSWER_WITHIN_S
         self.idle_ping_s = IDLE_PING_S
         self.retry_within_s = RETRY_WITHIN_S
@@ -423,6 +427,7 @@ class Component(ComponentXMPP, asyncio.BufferedProtocol):
         if self._ready is not None and not self._ready.done():
             self._ready.set_result(None)
         self.up = True
+        self.streams += 1
         log.info("stream.up", server=self.server_domain, domain=self.domain)
         self.came_up()
 
@@ -459,7 +464,14 @@ class Component(ComponentXMPP, asyncio.BufferedProtocol):
         sender = stanza.get("from", "")
         if sender.partition("/")[0].rpartition("@")[2] != self.domain:
             raise AssertionError("a stanza from a foreign address")
+        if stanza.get("type") == "error":
+            self._count_refusal(stanza)
         return serialise(stanza)
+
+    def _count_refusal(self, stanza: Element) -> None:
+        error = stanza.find(tag("error"))
+        kind = "" if error is None else error.get("type", "")
+        self.refused[error_condition(stanza) or "", kind] += 1
 
     def write(self, data: bytes) -> None:
         """Send bytes that are whole stanzas of ours; dropped while the stream is down."""

@@ -42,14 +42,17 @@ class Intake:
         self._idle = asyncio.Event()
         self._idle.set()
         self.failures = 0  # affairs that raised something unforeseen
+        self.not_taken = 0
 
     def put(self, sender: str, affair: Affair) -> bool:
         """Queue an affair behind the sender's others; False: there are too many, it is not."""
         queue = self._queues.get(sender)
         if self._waiting >= IN_ALL or (queue is not None and len(queue) >= PER_SENDER):
+            self.not_taken += 1
             return False
         stranger = self._is_stranger(sender)
         if stranger and self._of_strangers >= OF_STRANGERS:
+            self.not_taken += 1
             return False
         self._waiting += 1
         self._of_strangers += stranger
