@@ -5,6 +5,7 @@ few items, Pia a protected one; Bob posts here as well, Eve does not, and neithe
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 import pytest
@@ -29,7 +30,7 @@ from tests.integration.pubsub import (
     unsubscribe,
 )
 from tests.integration.test_questions import form_of, info
-from tests.integration.world import World
+from tests.integration.world import NO_LIMITS, World
 
 ITEM: Final = f"<item>{entry('x')}</item>"
 OUTCAST: Final = "<affiliation jid='e@x.test' affiliation='outcast'/>"
@@ -163,7 +164,8 @@ ROWS: Final[Mapping[str, tuple[str, str, str, Answer]]] = {
         ("modify", "not-acceptable", "payload-too-big"),
     ),
     "2,001 characters": (
-        "alice", "set", publish(entry("x" * 2001)), ("modify", "policy-violation", None)
+        "alice", "set", publish(entry("x" * 2001)),
+        ("modify", "not-acceptable", "payload-too-big"),
     ),
     "a long id": (
         "alice", "set", publish(entry("x"), "x" * 201), ("modify", "not-acceptable", None)
@@ -459,3 +461,14 @@ async def test_nodes_are_discovered_with_what_they_are(people: dict[str, Person]
     for which in ("info", "items"):
         answer = await eve.asks(at, query.format(which, " node='x'"))
         assert answer.condition == "item-not-found"
+
+
+async def test_who_publishes_too_fast_is_told_when_to_go_on(world: World) -> None:
+    await world.starts(limits=replace(NO_LIMITS, burst=2, posts_per_second=0.01))
+    [alice] = await world.authors("alice")
+    for number in range(2):
+        await published(alice, "alice", f"post {number}", f"n{number}")
+    answer = await alice.asks(alice.author("alice"), publish(entry("post 2"), "n2"), "set")
+    assert came_back(answer) == ("wait", "resource-constraint", None)
+    assert "again in" in answer.text
+    assert await published(alice, "alice", "post 1", "n1") == "n1", "a resend is never too fast"

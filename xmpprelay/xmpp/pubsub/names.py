@@ -83,6 +83,7 @@ _TYPES: Final = {
     "not-allowed": "cancel",
     "not-authorized": "auth",
     "policy-violation": "wait",
+    "resource-constraint": "wait",
     "unexpected-request": "cancel",
 }
 """The type of each error, as the examples of XEP-0060 have it."""

@@ -11,7 +11,7 @@ from xml.etree.ElementTree import Element, SubElement
 from slixmpp.plugins.xep_0030.stanza.info import DiscoInfo
 from slixmpp.plugins.xep_0030.stanza.items import DiscoItems
 
-from xmpprelay.errors import BadRequest
+from xmpprelay.errors import BadRequest, TooFast, TooLong
 from xmpprelay.xmpp.addresses import Address
 from xmpprelay.xmpp.answering import Answering
 from xmpprelay.xmpp.disco import NOTHING, Questions
@@ -21,6 +21,7 @@ from xmpprelay.xmpp.pubsub.names import (
     MICROBLOG,
     OWNER,
     PUBSUB,
+    PubsubError,
     unsupported,
 )
 from xmpprelay.xmpp.pubsub.nodes import Nodes
@@ -92,7 +93,12 @@ class Pubsub:
         self._answering.put(iq, lambda: self._do(use_case, request), changes=kind == "set")
 
     async def _do(self, use_case: UseCase, request: Request) -> Element:
-        answer = await use_case(request)
+        try:
+            answer = await use_case(request)
+        except TooLong as error:  # XEP-0060 §7.1.3.5 has a word of its own for it
+            raise PubsubError("not-acceptable", "payload-too-big", error.sentence) from error
+        except TooFast as error:  # slixmpp waits for ever where the condition is policy-violation
+            raise PubsubError("resource-constraint", "", error.sentence) from error
         return NOTHING if answer is None else answer
 
     # Discovery (XEP-0060 §5)
