@@ -15,11 +15,13 @@ from xml.sax.saxutils import escape, quoteattr
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from slixmpp.xmlstream.tostring import tostring
 
 from tests.integration.clients import COMPONENT, STANZAS, Stanza, said
 from tests.integration.wire import HOME, RELAY, Wire, wired
 from xmpprelay.core.text import clean, message_id
 from xmpprelay.xmpp.stanzas import (
+    XML,
     body_of,
     clean_xml,
     depth_exceeds,
@@ -271,3 +273,40 @@ def test_reading_parts_of_a_stanza_never_raises(xml: str) -> None:
     stamp = stamp_of(stanza)
     assert stamp is None or stamp.tzinfo is not None
     assert error_condition(stanza) is None or isinstance(error_condition(stanza), str)
+
+
+# --- Writing --------------------------------------------------------------------------------------
+
+NAMESPACES = ("jabber:component:accept", "urn:a", "http://a.test/b", "")
+WORDS = st.text(max_size=20) | st.sampled_from(("&<>'\"", "a\tb\nc", "\x00\ud800\uffff", "é😀"))
+
+
+@st.composite
+def trees(draw: st.DrawFn, depth: int = 3) -> Element:
+    name = f"{{{draw(st.sampled_from(NAMESPACES))}}}{draw(st.sampled_from(('a', 'b-c', 'd.e')))}"
+    element = Element(name.removeprefix("{}"))
+    for key in draw(st.sets(st.sampled_from(("id", "to", f"{{{XML}}}lang")))):
+        element.set(key, draw(WORDS))
+    element.text = draw(st.none() | WORDS)
+    if depth:
+        for child in draw(st.lists(trees(depth=depth - 1), max_size=3)):
+            child.tail = draw(st.none() | WORDS)
+            element.append(child)
+    return element
+
+
+@given(trees())
+def test_a_stanza_is_written_as_the_library_writes_it(stanza: Element) -> None:
+    written = serialise(stanza)
+    for element in stanza.iter():  # what XML forbids is ours to replace
+        for part in ("text", "tail"):
+            if (text := getattr(element, part)) is not None:
+                setattr(element, part, clean_xml(text))
+        for key, value in element.items():
+            element.set(key, clean_xml(value))
+    assert written == tostring(stanza, xmlns=COMPONENT).encode()
+
+
+def test_an_attribute_of_another_namespace_is_a_mistake_of_ours() -> None:
+    with pytest.raises(AssertionError):
+        serialise(Element("a", {"{urn:b}c": "d"}))
