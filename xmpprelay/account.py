@@ -65,8 +65,8 @@ class Joined:
 class Account:
     """Changes of people's accounts.
 
-    `joined` is told of everybody who has got his first handle, `forget` of everybody who has left,
-    and `queued` of what does not wait for the primary any more.
+    `joined` is told of everybody who has got his first handle, `renamed` of who has another one,
+    `forget` of everybody who has left, and `queued` of what does not wait for the primary any more.
     """
 
     def __init__(
@@ -96,6 +96,7 @@ class Account:
         self._kept: OrderedDict[str, tuple[float, Draft]] = OrderedDict()
         self.forget: list[Callable[[int], None]] = [people.forget, choices.forget]
         self.joined: Callable[[Person], object] = lambda _: None
+        self.renamed: Callable[[int], None] = lambda _: None
         self.queued: Callable[[Sequence[Queued]], None] = lambda _: None
 
     def load(self, handles: Iterable[Handle]) -> None:
@@ -139,6 +140,7 @@ class Account:
     def _renamed(self, renamed: Renamed) -> None:
         self._graph.add_person(renamed.person)
         self._people.former(renamed.before, renamed.person.id, renamed.at)
+        self.renamed(renamed.person.id)
 
     # Before one has joined
 

@@ -30,7 +30,10 @@ _LATER: Final = "The relay cannot store this at the moment; nothing was changed.
 
 
 class Approval:
-    """Who is protected, and who waits for an answer."""
+    """Who is protected, and who waits for an answer.
+
+    `shown_otherwise` is told of whose posts other people may read from now on.
+    """
 
     def __init__(
         self,
@@ -49,6 +52,7 @@ class Approval:
         self._now = now
         self._monotonic = monotonic
         self._requests: Notices[list[Person]] = Notices(NOTICE_EVERY_S, list)  # by author
+        self.shown_otherwise: Callable[[int], None] = lambda _: None
         people.asked = self._asked
 
     def load(self, settings: Iterable[tuple[int, str, str]]) -> None:
@@ -64,10 +68,13 @@ class Approval:
         he could do so by himself. Raises TryLater.
         """
         row = SettingRow(author.id, PROTECT, "on" if on else None)
+
+        def done(_: None) -> None:
+            self._graph.protect(author.id, on)
+            self.shown_otherwise(author.id)
+
         try:
-            await self._db.write(
-                set_setting, row, committed=lambda _: self._graph.protect(author.id, on)
-            )
+            await self._db.write(set_setting, row, committed=done)
         except StoreError as error:
             raise TryLater(_LATER) from error
         if not on:

@@ -103,7 +103,8 @@ class Digests:
     """The digests of one relay.
 
     `tell` says something to a bare JID; `has_room` whether the stream takes more at the moment;
-    `rounds` gives the authors of whom something may be surplus, and how often it is to come.
+    `rounds` gives the authors of whom something may be surplus, and how often it is to come; and
+    `feed` the address of an author's public feed, empty if he has none.
     """
 
     def __init__(
@@ -128,6 +129,7 @@ class Digests:
         self._now = now
         self._has_room = has_room
         self._rounds = rounds
+        self.feed: Callable[[int], str] = lambda _: ""
         self._ticking: asyncio.Task[None] | None = None
         self._returns: set[asyncio.Task[None]] = set()
         self._chosen: dict[tuple[int, str], _Chosen] = {}
@@ -314,7 +316,8 @@ class Digests:
         if left := some[LINES:]:
             counts = Counter(self._name(post.author) for post in left).most_common(NAMED)
             ways = ", ".join(f"`last {name} {min(n, ASKED_FOR_AT_MOST)}`" for name, n in counts)
-            lines.append(f"and {len(left)} more: {ways}")
+            where = self.feed(left[0].author) if len(counts) == 1 else ""
+            lines.append(f"and {len(left)} more: {ways}" + (f" or {where}" if where else ""))
         return "\n".join(lines)
 
     def line(self, post: Post) -> str:

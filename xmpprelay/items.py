@@ -71,6 +71,7 @@ class Page:
 
     items: tuple[Item, ...]
     complete: bool  # there are no others, in the direction in which was looked
+    upto: int | None = None  # a post's number: where to look on; None: there are no others
 
 
 class Items:
@@ -80,8 +81,13 @@ class Items:
         self._db = db
         self._graph = graph
 
-    async def of_author(self, jid: str, author: Person, span: Span) -> Page:
-        """A page of an author's posts and boosts, as the bare JID may see them. Raises TryLater."""
+    async def of_author(
+        self, jid: str, author: Person, span: Span, fits: Callable[[Post], bool] = lambda _: True
+    ) -> Page:
+        """A page of an author's posts and boosts, as the bare JID may see them. Raises TryLater.
+
+        Where `fits` is given, of those of which it says yes.
+        """
 
         def below(conn: Connection, number: int, limit: int) -> list[Post]:
             return rows.items_below(conn, author.id, number, limit)
@@ -89,7 +95,7 @@ class Items:
         def above(conn: Connection, number: int, limit: int) -> list[Post]:
             return rows.items_above(conn, author.id, number, limit)
 
-        return await self._page(jid, span, below, above)
+        return await self._page(jid, span, below, above, fits)
 
     async def answers_to(self, jid: str, post: Post, span: Span) -> Page:
         """A page of the answers to a post, as the bare JID may see them. Raises TryLater."""
@@ -159,6 +165,7 @@ class Items:
         span: Span,
         below: Look,
         above: Look,
+        fits: Callable[[Post], bool] = lambda _: True,
     ) -> Page:
         forward = span.after is not None or span.oldest
         look = above if forward else below
@@ -169,14 +176,22 @@ class Items:
         asked = max(2 * limit, _ASKED)
         for _ in range(_ROUNDS if limit else 0):
             part = await self._read(partial(_ask, look, at, asked))
-            found += [post for post in part if may_read(self._graph, post, jid)]
+            found += [post for post in part if fits(post) and may_read(self._graph, post, jid)]
             complete = len(part) < asked
-            if complete or len(found) > limit:
+            if complete:
                 break
             at = part[-1].number
+            if len(found) > limit:
+                break
         shown = _fitting(found[:limit])
         items = await self._items(shown if forward else shown[::-1])
-        return Page(tuple(items), complete and len(shown) == len(found))
+        if len(shown) < len(found):
+            return Page(tuple(items), complete=False, upto=shown[-1].number if shown else at)
+        return Page(tuple(items), complete, None if complete else at)
+
+    async def dated(self, posts: Sequence[Post]) -> list[Item]:
+        """Posts with the times at which they were edited last. Raises TryLater."""
+        return await self._items(posts)
 
     async def _items(self, posts: Sequence[Post]) -> list[Item]:
         edited = [post.content.number for post in posts if post.content.edits]

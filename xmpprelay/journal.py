@@ -35,7 +35,7 @@ class Journal:
     """The posts of one database. `wake` tells the outbox that there is something to send.
 
     `queued` is told, after the commit, what has come into the queue for the primary, and `counts`
-    of each entry.
+    of each entry. `feeds` is told of each as well, and of what came with it.
     """
 
     def __init__(
@@ -53,6 +53,7 @@ class Journal:
         self._now = now
         self.queued: Callable[[Sequence[Queued]], None] = _nobody_waits
         self.counts: Callable[[Post], None] = lambda _: None
+        self.feeds: Callable[[Post], None] = lambda _: None
         self.made: Counter[Kind] = Counter()  # entries since the start
 
     @property
@@ -91,6 +92,7 @@ class Journal:
                 self._delivery.standing_made(standing, self._now())
             for post in (appended.post, *appended.further):
                 self._delivery.post_committed(post, entry.lanes[post.number])
+                self.feeds(post)
             self._wake()
             self.queued(appended.queued)
             self.counts(appended.post)

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Coroutine, Mapping
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import Connection
@@ -27,14 +28,18 @@ from xmpprelay.commands.calls import Rooms
 from xmpprelay.commands.run import Commands
 from xmpprelay.config import Config
 from xmpprelay.control import ControlServer
+from xmpprelay.copies import Copies
 from xmpprelay.core.delivery import Delivery
 from xmpprelay.core.graph import Graph
 from xmpprelay.core.model import DeliveryRows, Post
 from xmpprelay.core.newcomers import DomainLimits
 from xmpprelay.core.places import Places
+from xmpprelay.core.profile import Profile
 from xmpprelay.core.recent import RECENT
 from xmpprelay.digests import Digests
 from xmpprelay.directory import Directory
+from xmpprelay.feeds import Feeds
+from xmpprelay.hub import Hub
 from xmpprelay.inserting import Inserting
 from xmpprelay.items import Items
 from xmpprelay.journal import Journal
@@ -54,7 +59,9 @@ from xmpprelay.store import queries
 from xmpprelay.store.database import Database
 from xmpprelay.store.keeping_out import load_blocks, load_mutes
 from xmpprelay.store.operations import StartRow, start, store_delivery
+from xmpprelay.streams import Streams
 from xmpprelay.volume import Volume
+from xmpprelay.web.feeds import FeedPages
 from xmpprelay.web.health import Health
 from xmpprelay.web.metrics import MetricsPage, of_the_pages
 from xmpprelay.web.pages import Pages, Place
@@ -230,6 +237,7 @@ class Service:
             now=now,
             monotonic=monotonic,
         )
+        self._feeding(monotonic)
         self.journal.queued = self.account.queued = self.inserting.engine.queued
         self.activity = Activity(
             db,
@@ -249,6 +257,7 @@ class Service:
             self.profiles.forget,
             self.own_cards.forget,
             self.appearance.forget,
+            self.feeds.forget,
         ]
         self.intake = Intake(self.voice.is_stranger)
         self._own_microblogs(monotonic)
@@ -348,8 +357,54 @@ class Service:
             monotonic,
         )
         self.account.joined = self.profiles.look = self.own_cards.look
-        self.profiles.changed = self.appearance.changed
+        self.profiles.changed = self._looks_otherwise
         self.voice.photo = self.appearance.photo
+
+    def _looks_otherwise(self, person: int, before: Profile, now: Profile) -> None:
+        self.appearance.changed(person, before, now)
+        self.feeds.changed(person)
+
+    def _feeding(self, monotonic: Callable[[], float]) -> None:
+        """Who has feeds, what is in them, and where they are besides the pages."""
+        config, domain = self.config, self.config.xmpp.domain
+        self.feeds = Feeds(
+            self.db,
+            self.graph,
+            self.choices,
+            Places(config.web.base_url),
+            domain=domain,
+            served=bool(config.web.listen),
+            note=self._standby_note,
+        )
+        self.streams = Streams(
+            self.db,
+            self.graph,
+            self.items,
+            self.profiles,
+            self.feeds,
+            domain=domain,
+            hub=config.feeds.hub,
+        )
+        self.feed_pages = FeedPages(
+            self.graph, self.people, self.feeds, self.streams, now=self._now, monotonic=monotonic
+        )
+        self.hub = Hub(config.feeds.hub, self.graph, self.feeds) if config.feeds.hub else None
+        self.copies: Copies | None = None
+        if config.feeds.directory:
+            self.copies = Copies(
+                Path(config.feeds.directory), self.db, self.graph, self.feeds, self.streams
+            )
+        self.journal.feeds = self.feeds.posted
+        self.account.renamed = self.approval.shown_otherwise = self.feeds.changed
+        self.digests.feed = self.feeds.address_of
+
+    def _standby_note(self) -> str:
+        """What feeds say while a primary is away: the same words all the time."""
+        since = self.inserting.announcing.away_since()
+        if since is None:
+            return ""
+        at = f"{since.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+        return f"The service behind this relay is on standby since {at}. Posts go on here, live."
 
     def _summed_up(self, person: int, counts: Mapping[int, int]) -> bool:
         if not self.people.wants_digest(person):
@@ -370,6 +425,7 @@ class Service:
             volume=self.volume,
             profiles=self.profiles,
             directory=self.directory,
+            feeds=self.feeds,
             relay=self.relay,
             reporting=Reporting(
                 self.db,
@@ -493,14 +549,17 @@ class Service:
             self.profiles,
             places,
             place,
-            is_public=lambda person: not self.graph.protected(person),
+            is_public=self.feeds.is_public,
             note=self._note,
             now=self._now,
         )
         health = Health(self.db, lambda: self.component.up)
         metrics = self._metrics()
         figures = MetricsPage(metrics)
-        server = WebServer(config.web, [*pages.routes(), *health.routes(), *figures.routes()])
+        feeds = self.feed_pages.routes()
+        server = WebServer(
+            config.web, [*feeds, *pages.routes(), *health.routes(), *figures.routes()]
+        )
         server.error_page = pages.error_page
         metrics.further.append(partial(of_the_pages, server.answers, server.door))
         return server
@@ -594,6 +653,7 @@ class Service:
         self.profiles.load(conn)
         self.less.load(conn)
         self.sources.load(settings)
+        self.feeds.load(conn, settings)
         self.inserting.load(conn)
         self.volume.load(conn)
 
@@ -611,6 +671,9 @@ class Service:
         await self.control.start()
         if self.web is not None:
             await self.web.start()
+        for outlet in (self.hub, self.copies):
+            if outlet is not None:
+                outlet.start()
         return self._running
 
     async def _tick(self) -> None:
@@ -631,6 +694,8 @@ class Service:
         self.keeping_out.tick()
         self.account.tick()
         self.appearance.tick()
+        if self.copies is not None:
+            self.copies.tick()
         self.inserting.tick()
         self.sources.tick()
         self.own_nodes.minute()
@@ -655,6 +720,10 @@ class Service:
         await self.control.stop()
         if self.web is not None:
             await self.web.stop()
+        for outlet in (self.hub, self.copies):
+            if outlet is not None:
+                await outlet.stop()
+        await self.feed_pages.close()
         await self.inserting.close()
         await self.volume.close()
         await self.digests.close()

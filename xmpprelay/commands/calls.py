@@ -13,6 +13,7 @@ from xmpprelay.core.graph import Graph
 from xmpprelay.core.model import Draft, Person
 from xmpprelay.directory import Directory
 from xmpprelay.errors import BadCommand, UnknownHandle
+from xmpprelay.feeds import Feeds
 from xmpprelay.inserting import Inserting
 from xmpprelay.keeping_out import KeepingOut
 from xmpprelay.less import Less
@@ -45,6 +46,7 @@ class Rooms:
     volume: Volume
     profiles: Profiles
     directory: Directory
+    feeds: Feeds
     domain: str  # the relay's own
     now: Callable[[], datetime]
     linking: Linking | None = None  # None: nobody can link an account here

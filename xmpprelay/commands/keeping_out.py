@@ -29,9 +29,10 @@ async def _block(rooms: Rooms, call: Call) -> str:
     owner = await rooms.people.known(call.sender)
     public = owner.handle is not None and not rooms.graph.protected(owner.id)
     if public and rooms.people.first_time(owner.id, _FIRST_BLOCK):
+        where = rooms.feeds.address_of(owner.id) or "a feed"
         answer += (
             " What you post in public can still be read where nobody has to say who he is, such as "
-            "a feed; `protect on` is the remedy."
+            f"{where}; `protect on` is the remedy."
         )
     return answer
 

@@ -11,6 +11,7 @@ from typing import Final
 
 from xmpprelay.commands import (
     account,
+    feed,
     follows,
     keeping_out,
     less,
@@ -118,6 +119,7 @@ _VERBS: Final[Mapping[str, Function]] = {
     **reading.VERBS,
     **settings.VERBS,
     **account.VERBS,
+    **feed.VERBS,
     **keeping_out.VERBS,
     **less.VERBS,
     **linking.VERBS,

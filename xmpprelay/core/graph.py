@@ -23,7 +23,9 @@ class Graph:
 
     `local_domains` are the server's own domains: their people share the own lane. `revision` grows
     with every change of what is kept here but people and follows, `follow_revision` with every
-    change of a follow: what was routed before it may have to be routed again.
+    change of a follow: what was routed before it may have to be routed again. `public_revision`
+    grows with every change of what anybody may see, whoever he is: with protection, and with blocks
+    by the operator.
     """
 
     def __init__(self, local_domains: Iterable[str]) -> None:
@@ -46,6 +48,7 @@ class Graph:
         self._changed: dict[int, int] = {}  # author -> `follow_revision` of the last change
         self.revision = 0
         self.follow_revision = 0
+        self.public_revision = 0
 
     # People
 
@@ -224,12 +227,16 @@ class Graph:
     def block(self, owner: int, target: str) -> None:
         """Take up a block by a person, or by `OPERATOR`."""
         self._blocks.add(owner, target)
-        self.revision += 1
+        self._block_changed(owner)
 
     def unblock(self, owner: int, target: str) -> bool:
         """End a block; whether there was one."""
-        self.revision += 1
+        self._block_changed(owner)
         return self._blocks.remove(owner, target)
+
+    def _block_changed(self, owner: int) -> None:
+        self.revision += 1
+        self.public_revision += owner == OPERATOR
 
     def cut(self, one: int, other: int) -> bool:
         """Whether nothing may pass between two people (S6.1, S6.4)."""
@@ -304,6 +311,7 @@ class Graph:
         """Protect an author's posts, or make them public."""
         (self._protected.add if on else self._protected.discard)(author)
         self.revision += 1
+        self.public_revision += 1
 
     def _by_lane(self, author: int) -> dict[str, tuple[int, ...]]:
         kept = self._candidates.get(author)

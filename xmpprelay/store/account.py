@@ -27,6 +27,7 @@ from xmpprelay.store.schema import (
     cap,
     digest,
     digested,
+    feed_token,
     follow,
     handle,
     liking,
@@ -198,7 +199,8 @@ def _owned(who: int) -> Iterator[tuple[Table, ColumnElement[bool]]]:
     """Give each table in which somebody has rows, with what tells them."""
     for table in (mute, off, digest, digested, liking, link, setting, addressed, profile, picture):
         yield table, table.c.person == who
-    yield sourced, sourced.c.person == who
+    for table in (sourced, feed_token):
+        yield table, table.c.person == who
     yield block, block.c.owner == who
     for table in (cap, member):
         yield table, or_(table.c.person == who, table.c.author == who)
@@ -225,6 +227,8 @@ def data_of(conn: Connection, jid: str) -> Iterator[dict[str, Any]]:
         yield {"type": "setting", "name": row.name, "value": row.value}
     for row in conn.execute(select(link).where(link.c.person == who.id)):
         yield {"type": "link", "account": row.name, "site": row.site, "since": _time(row.created)}
+    for row in conn.execute(select(feed_token).where(feed_token.c.person == who.id)):
+        yield {"type": "secret feeds", "since": _time(row.created)}
     for row in conn.execute(select(follow).where(follow.c.follower == who.id)):
         yield {"type": "follows", "who": names.of(row.author), "mode": row.mode}
     for row in conn.execute(select(follow).where(follow.c.author == who.id)):

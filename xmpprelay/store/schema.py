@@ -467,6 +467,14 @@ outage = Table(  # when a primary was on standby
     sqlite_autoincrement=True,
 )
 
+feed_token = Table(  # the secret part of the addresses of somebody's own feeds
+    "feed_token",
+    metadata,
+    Column("person", Id, ForeignKey("person.id"), primary_key=True),
+    Column("hash", LargeBinary, nullable=False),  # SHA-256 of it
+    Column("created", Moment, nullable=False),
+)
+
 activity = Table(  # how much there was to do, for the graph of outages (core/activity.py)
     "activity",
     metadata,

@@ -81,12 +81,17 @@ class Announcing:
 
     # What is asked for
 
+    def away_since(self) -> datetime | None:
+        """Since when a primary is away, the first of them; None: none is."""
+        away = (each.since for each in self._situations() if each.since is not None)
+        return min(away, default=None)
+
     def presence(self) -> tuple[str | None, str | None]:
         """The <show/> and <status/> of home@relay (RFC 6121 §4.7.2); None: no such element."""
         away = [each for each in self._situations() if each.since is not None]
-        if not away:
+        since = self.away_since()
+        if since is None:
             return None, None
-        since = min(each.since for each in away if each.since is not None)
         waiting = sum(each.waiting for each in away)
         return "away", f"standby since {since.astimezone(UTC):{_SHOWN}}, {waiting} waiting"
 

