@@ -15,19 +15,23 @@ And on the in-memory wire, where the test itself is the server:
 Paths are below the relay's base URL, which here is also where it listens.
 """
 
-from collections.abc import AsyncIterator, Mapping
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
 import aiohttp
+from aiohttp import web
 from multidict import CIMultiDictProxy
 
 from tests.integration.wire import Wire, wired
 from tests.integration.world import Clock, World
 from xmpprelay.config import Web
 from xmpprelay.quickstart.private_server import free_port
+from xmpprelay.web.connection import Bounds
+from xmpprelay.web.server import WebServer
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +81,35 @@ class Site:
             return Answer(response.status, response.headers, await response.read())
 
 
+async def raw(port: int, request: bytes) -> bytes:
+    """All that comes back for some bytes until the relay ends the connection."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        writer.write(request)
+        async with asyncio.timeout(10):
+            return await reader.read()
+    finally:
+        writer.close()
+
+
+@asynccontextmanager
+async def served(
+    routes: Sequence[web.RouteDef], *, path: str = "", bounds: Bounds | None = None
+) -> AsyncIterator[tuple[WebServer, Site]]:
+    """A server of a test's own pages, without a relay.
+
+    `path` is that of its base URL; the site asks without it, as a proxy does that takes it away.
+    """
+    async with Site(free_port()) as site:
+        config = Web(listen=f"127.0.0.1:{site.port}", base_url=f"https://pages.test{path}")
+        server = WebServer(config, routes, bounds)
+        await server.start()
+        try:
+            yield server, site
+        finally:
+            await server.stop()
+
+
 @asynccontextmanager
 async def pages(world: World, path: str = "") -> AsyncIterator[Site]:
     """The pages of a relay that has not been started yet; it has them whenever it runs."""
@@ -87,11 +120,16 @@ async def pages(world: World, path: str = "") -> AsyncIterator[Site]:
 
 @asynccontextmanager
 async def wired_pages(
-    folder: Path, clock: Clock | None = None, path: str = "", **tables: Any
+    folder: Path,
+    clock: Clock | None = None,
+    *,
+    path: str = "",
+    port: int | None = None,
+    **tables: Any,
 ) -> AsyncIterator[tuple[Wire, Site]]:
-    """A relay on the in-memory wire, and its pages."""
+    """A relay on the in-memory wire, and its pages, which are on a free port of its own."""
     async with (
-        Site(free_port(), path) as site,
+        Site(port or free_port(), path) as site,
         wired(folder, clock, web=site.config, **tables) as wire,
     ):
         assert wire.service.web is not None

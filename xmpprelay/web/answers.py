@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Final
+from urllib.parse import unquote
 
 from aiohttp import web
 
@@ -117,10 +118,13 @@ class Answers:
 
 
 def shown_path(request: web.BaseRequest) -> str:
-    """The path for the log: what follows on `/home` or `/mentions` is a secret, or nearly one."""
+    """The path for the log: what follows on `/home` or `/mentions` is a secret, or was meant to be.
+
+    The same where somebody has written the part before it otherwise.
+    """
     parts = request.rel_url.raw_path.split("/")
     for place, part in enumerate(parts[:-1]):
-        if part in SECRETS:
+        if unquote(part).strip().lower() in SECRETS:
             return "/".join([*parts[: place + 1], "…"])
     return "/".join(parts)
 

@@ -8,16 +8,27 @@ A restart helps against none of the latter three, so nothing should restart a re
 """
 
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from aiohttp import web
 
-from xmpprelay.store.database import Database
+
+class Store(Protocol):
+    """What is known of the database."""
+
+    @property
+    def full(self) -> bool:
+        """Its disk has no room."""
+
+    @property
+    def failure(self) -> Exception | None:
+        """Why nothing can be written any more; None: it can."""
 
 
 class Health:
     """Answers monitors. `connected` says whether there is a stream to the server."""
 
-    def __init__(self, db: Database, connected: Callable[[], bool]) -> None:
+    def __init__(self, db: Store, connected: Callable[[], bool]) -> None:
         self._db = db
         self._connected = connected
 

@@ -47,7 +47,8 @@ class WebServer:
         self._listen = config.listen
         self._base_url = config.base_url
         self._prefix = urlsplit(config.base_url).path
-        self._routes = routes
+        self.routes = routes
+        self.listening = asyncio.Event()  # set while anybody can connect
         self.answers = Answers()
         self.door = Door(bounds or Bounds())
         self._runner: web.AppRunner | None = None
@@ -62,11 +63,6 @@ class WebServer:
     @error_page.setter
     def error_page(self, page: ErrorPage) -> None:
         self.answers.page = page
-
-    @property
-    def listening(self) -> bool:
-        """Whether anybody can connect."""
-        return self._listener is not None
 
     async def start(self) -> None:
         """Listen; if that fails it is logged, and tried again until `stop`."""
@@ -84,6 +80,7 @@ class WebServer:
             with suppress(asyncio.CancelledError):
                 await task
         self._tasks = []
+        self.listening.clear()
         listener, self._listener = self._listener, None
         if listener is not None:
             listener.close()
@@ -113,6 +110,7 @@ class WebServer:
                 again_in_s=self.door.bounds.listen_again_s,
             )
             return False
+        self.listening.set()
         log.info("web.listening", listen=self._listen, base_url=self._base_url)
         return True
 
@@ -126,8 +124,9 @@ class WebServer:
 
     def _app(self) -> web.Application:
         app = web.Application(middlewares=[self._guard])
-        for route in self._routes:
-            named = partial(_named, route.path, route.handler)
+        for route in self.routes:
+            template = web.UrlDispatcher().add_resource(route.path).canonical
+            named = partial(_named, template, route.handler)
             for prefix in {"", self._prefix}:
                 app.router.add_route("GET", prefix + route.path, named)
                 app.router.add_route("HEAD", prefix + route.path, named)
