@@ -43,8 +43,8 @@ _LANG: Final = "{http://www.w3.org/XML/1998/namespace}lang"
 
 _UNKNOWN_TYPE: Final = "application/octet-stream"
 
-_UNTITLED: Final = "…"
-"""In place of a title that has nothing to show: an entry without one would be no entry."""
+_NOTHING: Final = "…"
+"""In place of a title or a name that has nothing to show: a feed must have them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,11 +126,11 @@ def _made(feed: Feed, kind: str) -> Any:
     made.generator("xmpprelay")
     made.docs("https://www.rssboard.org/rss-specification")
     made.id(feed.id)
-    made.title(clean_line(feed.title))
-    made.subtitle(clean_line(feed.subtitle))
+    made.title(_line(feed.title))
+    made.subtitle(_line(feed.subtitle))
     made.updated(feed.updated)
     if feed.author is not None:
-        made.author(name=clean_line(feed.author.name), uri=feed.author.uri)
+        made.author(name=_line(feed.author.name), uri=feed.author.uri)
     made.link(href=feed.at, rel="self", type=kind)
     made.link(href=feed.page, rel="alternate", type="text/html")  # RSS takes the last one
     return made
@@ -140,9 +140,9 @@ def _add(made: Any, entry: Entry) -> Any:
     added = made.add_entry(order="append")
     added.mended.entry = entry
     added.id(entry.id)
-    added.title(clean_line(entry.title) or _UNTITLED)
+    added.title(_line(entry.title))
     added.updated(entry.updated)
-    added.author(name=clean_line(entry.author.name), uri=entry.author.uri)
+    added.author(name=_line(entry.author.name), uri=entry.author.uri)
     if entry.tags:
         added.category([{"term": tag} for tag in entry.tags])
     return added
@@ -204,13 +204,17 @@ class _EntryMended(BaseEntryExtension):
         if entry.page:
             SubElement(element, "link").text = entry.page
         creator = SubElement(element, f"{{{_DUBLIN_CORE}}}creator")
-        creator.text = clean_line(entry.author.name)
+        creator.text = _line(entry.author.name)
         SubElement(element, "pubDate").text = format_datetime(entry.published)
         for address in entry.enclosures[:1]:
             kind = media_type(address) or _UNKNOWN_TYPE
             url = clean_line(address)
             SubElement(element, "enclosure", url=url, type=kind, length="0")  # nobody knows
         return element
+
+
+def _line(text: str) -> str:
+    return clean_line(text) or _NOTHING
 
 
 @lru_cache(maxsize=1024)
