@@ -10,8 +10,11 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
+from xmpprelay.activity import Activity
 from xmpprelay.approval import Approval
 from xmpprelay.control import Handler, Request
+from xmpprelay.core.activity import Span
+from xmpprelay.core.activity import told as told_series
 from xmpprelay.core.blocks import OPERATOR
 from xmpprelay.core.health import Flag
 from xmpprelay.core.primary import Probe
@@ -19,6 +22,8 @@ from xmpprelay.core.volume import Tier
 from xmpprelay.errors import Refused
 from xmpprelay.inserting import Inserting
 from xmpprelay.keeping_out import KeepingOut
+from xmpprelay.overview import Looking
+from xmpprelay.overview import told as told_overview
 from xmpprelay.people import People
 from xmpprelay.post_files import refuse_again, take_over
 from xmpprelay.store.database import Database
@@ -40,6 +45,8 @@ class Operating:
         keeping_out: KeepingOut,
         volume: Volume,
         inserting: Inserting,
+        looking: Looking,
+        activity: Activity,
         now: Callable[[], datetime],
     ) -> None:
         self._db = db
@@ -48,11 +55,14 @@ class Operating:
         self._keeping_out = keeping_out
         self._volume = volume
         self._inserting = inserting
+        self._looking = looking
+        self._activity = activity
         self._now = now
 
     def handlers(self) -> Mapping[str, Handler]:
         """What is done at each command of the control socket."""
         return {
+            "status": self._status,
             "people.import": self._import_people,
             "people.tier": self._pin_tier,
             "block": self._block,
@@ -71,6 +81,11 @@ class Operating:
             AdminCommand("admin-unblock", "Operator: end a block", self._admin_unblocks, WHOM),
             AdminCommand("admin-blocks", "Operator: list blocks", self._admin_lists_blocks),
         ]
+
+    async def _status(self, request: Request) -> Any:
+        span = Span(str(request.arguments["span"]))
+        overview, series = await self._looking.look(), await self._activity.series(span)
+        return told_overview(overview) | {"activity": told_series(series)}
 
     # People
 

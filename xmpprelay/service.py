@@ -48,6 +48,7 @@ from xmpprelay.less import Less
 from xmpprelay.log import get_logger
 from xmpprelay.metrics import Metrics
 from xmpprelay.operating import Operating
+from xmpprelay.overview import Looking
 from xmpprelay.people import People
 from xmpprelay.pictures import Pictures
 from xmpprelay.profiles import Profiles
@@ -66,6 +67,7 @@ from xmpprelay.web.health import Health
 from xmpprelay.web.metrics import MetricsPage, of_the_pages
 from xmpprelay.web.pages import Pages, Place
 from xmpprelay.web.server import WebServer
+from xmpprelay.web.status import StatusPages
 from xmpprelay.xmpp.addresses import Addresses
 from xmpprelay.xmpp.adhoc import AdHoc
 from xmpprelay.xmpp.answering import Answering
@@ -246,6 +248,13 @@ class Service:
             backlog=self.inserting.waiting,
             now=now,
         )
+        self.looking = Looking(
+            db,
+            self.volume,
+            self.inserting.situations,
+            connected=lambda: self.component.up,
+            now=now,
+        )
         self.journal.counts, self.people.came = self.activity.posted, self.activity.came
         self.inserting.announcing.changed = self._home_looks_otherwise
         self.voice.state = self.inserting.announcing.presence
@@ -262,7 +271,15 @@ class Service:
         self.intake = Intake(self.voice.is_stranger)
         self._own_microblogs(monotonic)
         self.operating = Operating(
-            db, self.people, self.approval, self.keeping_out, self.volume, self.inserting, now
+            db,
+            self.people,
+            self.approval,
+            self.keeping_out,
+            self.volume,
+            self.inserting,
+            self.looking,
+            self.activity,
+            now,
         )
         self._doors()
         self.web = self._web() if config.web.listen else None
@@ -533,7 +550,6 @@ class Service:
 
     def _web(self) -> WebServer:
         config = self.config
-        places = Places(config.web.base_url)
         contacts = (*config.contact.admin, *config.contact.support, *config.contact.abuse)
         place = Place(
             config.xmpp.domain,
@@ -547,19 +563,17 @@ class Service:
             self.items,
             self.people,
             self.profiles,
-            places,
+            self.feeds,
             place,
-            is_public=self.feeds.is_public,
             note=self._note,
             now=self._now,
         )
+        status = StatusPages(self.looking, self.activity, pages.templates, self._monotonic)
         health = Health(self.db, lambda: self.component.up)
         metrics = self._metrics()
         figures = MetricsPage(metrics)
-        feeds = self.feed_pages.routes()
-        server = WebServer(
-            config.web, [*feeds, *pages.routes(), *health.routes(), *figures.routes()]
-        )
+        for_people = (*self.feed_pages.routes(), *pages.routes(), *status.routes())
+        server = WebServer(config.web, [*for_people, *health.routes(), *figures.routes()])
         server.error_page = pages.error_page
         metrics.further.append(partial(of_the_pages, server.answers, server.door))
         return server

@@ -26,6 +26,7 @@ from xmpprelay.cli.people import people
 from xmpprelay.cli.primary import primary
 from xmpprelay.cli.running import quickstart, run
 from xmpprelay.cli.shared import complain
+from xmpprelay.cli.status import status
 from xmpprelay.cli.upkeep import backup, migrate, restore
 from xmpprelay.errors import (
     ConfigError,
@@ -55,6 +56,7 @@ for command in (
     run,
     quickstart,
     config,
+    status,
     journal,
     people,
     primary,

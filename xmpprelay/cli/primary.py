@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from xmpprelay.config import Config
     from xmpprelay.store.outages import Outage
+    from xmpprelay.trickle.standby import Situation
 
 T = TypeVar("T")
 
@@ -122,6 +123,28 @@ def _from_database(
         return found
 
     return read_database(config, ask)
+
+
+def left_behind(config: "Config") -> "list[Situation]":
+    """How each primary is, as far as the last run has left it."""
+    from xmpprelay.core.health import Flag, Stance
+    from xmpprelay.trickle.standby import Situation
+
+    found = _from_database(config, _sites(config, None))
+    return [
+        Situation(
+            site=site,
+            stance=Stance.STANDBY,
+            since=depth["since"],
+            waiting=depth["waiting"],
+            oldest=depth["oldest"],
+            per_second=0.0,
+            reason=depth["reason"],
+            detail="",
+            flag=Flag(depth["flag"]),
+        )
+        for site, (depth, _) in found.items()
+    ]
 
 
 def _stored(

@@ -250,3 +250,37 @@ def spans_of(points: Sequence[Tally]) -> list[tuple[datetime, datetime]]:
             begins = after.begins
     spans.append((begins, blind[-1].ends))
     return spans
+
+
+# --- as it is told -------------------------------------------------------------------------------
+
+COLUMNS: Final = (
+    "begins",
+    "minutes",
+    "watched",
+    "posts",
+    "bot_posts",
+    "deliveries",
+    "people",
+    "backlog",
+    "standby_s",
+)
+"""What is told of a point. Times are of XEP-0082."""
+
+
+def told(shown: Series) -> list[dict[str, str | int]]:
+    """The points for programs, and for tables."""
+    return [
+        {
+            "begins": f"{each.begins:%Y-%m-%dT%H:%M:%SZ}",
+            "minutes": each.minutes,
+            "watched": each.watched,
+            "posts": each.posts,
+            "bot_posts": each.bot_posts,
+            "deliveries": each.deliveries,
+            "people": each.people,
+            "backlog": each.backlog,
+            "standby_s": round(shown.away_in(each).total_seconds()),
+        }
+        for each in shown.points
+    ]
