@@ -164,6 +164,21 @@ async def test_whoever_is_not_on_the_web_has_the_page_of_nobody(reader: Reader) 
     assert "@pia" not in json.dumps(texts(await reader.reads("/@ann")))
 
 
+async def test_who_takes_himself_off_the_web_is_on_nobodys_page(reader: Reader) -> None:
+    await reader.says((ANN, "tea?"), (BOB, "boost #1"), (BOB, "milk?"), (ANN, "re #3 no milk"))
+    assert texts(await reader.reads("/@bob")) == ["milk?", "tea?"]
+    assert texts(await reader.reads("/@bob/3")) == ["milk?", "@bob no milk"]
+    assert texts(await reader.reads("/@ann/4")) == ["milk?", "@bob no milk"]
+    await reader.says((ANN, "feed private"))
+    assert texts(await reader.reads("/@bob")) == ["milk?"]
+    assert texts(await reader.reads("/@bob/3")) == ["milk?"]
+    for path in ("/@ann", "/@ann/1", "/@ann/4", "/@bob/2"):
+        await reader.gets(path, 404)
+    await reader.says((ANN, "feed public"), (BOB, "feed private"))
+    assert texts(await reader.reads("/@ann")) == ["@bob no milk", "tea?"]
+    assert texts(await reader.reads("/@ann/4")) == ["@bob no milk"]
+
+
 async def test_a_page_is_sent_again_only_when_it_has_changed(reader: Reader) -> None:
     await reader.says((ANN, "tea?"))
     answer = await reader.site.get("/@ann/1")

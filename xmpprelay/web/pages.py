@@ -26,15 +26,13 @@ from xmpprelay.core.model import Person, Post
 from xmpprelay.core.places import Places
 from xmpprelay.core.text import parse_short_id, short_id
 from xmpprelay.errors import RelayError
+from xmpprelay.feeds import ANYBODY, Feeds
 from xmpprelay.items import Item, Items, Span
 from xmpprelay.people import People
 from xmpprelay.profiles import Profiles
 from xmpprelay.web.views import PostView, Views
 
 T = TypeVar("T")
-
-ANYBODY: Final = ""
-"""Who reads a page, as a bare JID: nobody in particular."""
 
 POSTS: Final = 20
 """On a page of an author."""
@@ -62,8 +60,8 @@ class Place:
 
 
 class Pages:
-    """Serves pages. `is_public` says of a person whether he is on the web; `note` what all should
-    know now, if there is anything."""
+    """Serves pages. `feeds` knows who is on the web; `note` what all should know now, if there is
+    anything."""
 
     def __init__(
         self,
@@ -71,10 +69,9 @@ class Pages:
         items: Items,
         people: People,
         profiles: Profiles,
-        places: Places,
+        feeds: Feeds,
         place: Place,
         *,
-        is_public: Callable[[int], bool],
         note: Callable[[], str],
         now: Callable[[], datetime],
     ) -> None:
@@ -82,12 +79,11 @@ class Pages:
         self._items = items
         self._people = people
         self._profiles = profiles
-        self._places = places
+        self._feeds = feeds
+        self._places = feeds.places
         self._place = place
-        self._is_public = is_public
-        self._note = note
-        self._views = Views(graph, profiles, places, place.domain, is_public, now)
-        self.templates = Templates(places, place, note)
+        self._views = Views(graph, profiles, feeds.places, place.domain, feeds.is_public, now)
+        self.templates = Templates(feeds.places, place, note)
         self._style = files("xmpprelay.web").joinpath("static/style.css").read_bytes()
 
     def routes(self) -> Sequence[web.RouteDef]:
@@ -124,7 +120,7 @@ class Pages:
 
     def _authors(self) -> list[Person]:
         """The first public authors, by handle."""
-        found = (each for each in self._graph.people() if self._has_page(each))
+        found = (each for each in self._graph.people() if self._feeds.is_public(each.id))
         return sorted(found, key=lambda each: each.handle or "")[:AUTHORS]
 
     async def _stylesheet(self, request: web.Request) -> web.Response:
@@ -132,23 +128,15 @@ class Pages:
 
     # Authors
 
-    def _has_page(self, person: Person) -> bool:
-        return (
-            person.handle is not None
-            and self._is_public(person.id)
-            and not self._graph.hides(ANYBODY, person.id)
-            and person.jid.rpartition("@")[2] != self._place.domain
-        )
-
     def _named(self, handle: str) -> Person:
         """The author of a page; raises what is answered where there is none."""
         person = self._graph.by_handle(handle)
-        if person is not None and self._has_page(person):
+        if person is not None and self._feeds.is_public(person.id):
             if person.handle != handle:
                 raise web.HTTPPermanentRedirect(self._places.author(person.handle or ""))
             return person
         now = self._people.renamed(handle)
-        if now is not None and self._has_page(now):
+        if now is not None and self._feeds.is_public(now.id):
             raise web.HTTPPermanentRedirect(self._places.author(now.handle or ""))
         raise web.HTTPNotFound
 
@@ -157,7 +145,7 @@ class Pages:
         before = self._number(request)
         span = Span(POSTS, before=before)
         page = await _read(self._items.of_author(ANYBODY, person, span))
-        shown = [item for item in page.items if self._may_show(item.post)]
+        shown = [item for item in page.items if self._feeds.shows(item.post)]
         profile, view = self._profiles.of(person.id), self._views.author(person)
         older = ""
         if not page.complete and page.items:
@@ -193,15 +181,10 @@ class Pages:
 
     # Posts
 
-    def _may_show(self, post: Post) -> bool:
-        """Whether everybody who has written something of it is on the web."""
-        writers = {post.author, post.content.author}
-        return all(self._has_page(self._graph.person(each)) for each in writers)
-
     async def _post(self, request: web.Request) -> web.Response:
         number = parse_short_id(request.match_info["post"])
         item = None if number is None else await _read(self._items.numbered(ANYBODY, number))
-        if item is None or not self._may_show(item.post):
+        if item is None or not self._feeds.shows(item.post):
             raise web.HTTPNotFound
         view = self._views.post(item)
         at = f"{self._places.author(request.match_info['handle'])}/{request.match_info['post']}"
@@ -213,7 +196,9 @@ class Pages:
             asked=await self._view(item),
             title=title_of(item.post.content.text),
             before=await self._before(item.post),
-            answers=[self._views.post(each) for each in answers.items if self._may_show(each.post)],
+            answers=[
+                self._views.post(each) for each in answers.items if self._feeds.shows(each.post)
+            ],
             more=not answers.complete,
             reply=f"xmpp:{self._place.home}?message;body={quote(f're #{view.name} ')}",
         )
@@ -231,7 +216,7 @@ class Pages:
         if post.content.parent is None:
             return None
         item = await _read(self._items.numbered(ANYBODY, post.content.parent))
-        return item if item is not None and self._may_show(item.post) else None
+        return item if item is not None and self._feeds.shows(item.post) else None
 
     async def _view(self, item: Item) -> PostView:
         parent = await self._parent(item.post)
