@@ -189,6 +189,14 @@ class Items:
             return Page(tuple(items), complete=False, upto=shown[-1].number if shown else at)
         return Page(tuple(items), complete, None if complete else at)
 
+    async def last_authors(self, among: int) -> list[int]:
+        """Whose posts are among the last entries of the journal, who posted last first.
+
+        Raises TryLater.
+        """
+        above = self._db.next_number - 1 - among
+        return await self._read(lambda conn: rows.last_authors(conn, above))
+
     async def dated(self, posts: Sequence[Post]) -> list[Item]:
         """Posts with the times at which they were edited last. Raises TryLater."""
         return await self._items(posts)

@@ -157,3 +157,13 @@ async def test_answers_are_pages_of_their_own(shelf: Shelf) -> None:
     names = [shelf.name(made[2]), shelf.name(parent), "mine"]
     found = await shelf.items.answers_named(READER, post, names)
     assert [each.post.number for each in found] == [made[2]]
+
+
+async def test_who_has_posted_lately_is_looked_for_among_the_last_entries(shelf: Shelf) -> None:
+    await shelf.posts("a", "b")
+    await shelf.db.write(append_post, PostRow(shelf.bob.id, "c"))
+    [number] = await shelf.posts("d")
+    await shelf.db.write(append_post, PostRow(shelf.bob.id, "", kind=Kind.BOOST, original=number))
+    assert await shelf.items.last_authors(5) == [shelf.alice.id, shelf.bob.id]
+    assert await shelf.items.last_authors(2) == [shelf.alice.id]
+    assert await shelf.items.last_authors(1) == []

@@ -66,6 +66,8 @@ def texts(page: html.HtmlElement) -> list[str]:
 
 
 async def test_the_front_page_says_how_to_join_and_who_posts(reader: Reader) -> None:
+    assert "posted lately" not in await reader.gets("/")
+    await reader.says((BOB, "a"), (PIA, "b"), (ANN, "c"), (BOB, "d"), (ANN, "del #3"), (ANN, "e"))
     page = await reader.reads("/")
     words = page.text_content()
     assert f"home@{RELAY}" in words
@@ -186,7 +188,7 @@ async def test_a_page_is_sent_again_only_when_it_has_changed(reader: Reader) -> 
     tag = answer.headers["ETag"]
     assert await reader.gets("/@ann/1", 304, **{"If-None-Match": tag}) == ""
     await reader.says((ANN, "edit #1 coffee!"))
-    assert "coffee!" in await reader.gets("/@ann/1", **{"If-None-Match": tag})
+    assert "coffee!" in await reader.gets("/@ann/1", 200, **{"If-None-Match": tag})
 
 
 async def test_a_closed_relay_says_so(tmp_path: Path) -> None:

@@ -66,6 +66,17 @@ def items_called(conn: Connection, author: int, names: Sequence[str]) -> dict[st
     return {each.item: each for each in found if each.item is not None}
 
 
+def last_authors(conn: Connection, above: int) -> list[int]:
+    """Give the authors of the posts with higher numbers, whoever has posted last first."""
+    asked = (
+        select(post.c.author)
+        .where(post.c.number > above, post.c.kind == Kind.POST.value, post.c.deleted.is_(False))
+        .group_by(post.c.author)
+        .order_by(func.max(post.c.number).desc())
+    )
+    return list(conn.execute(asked).scalars())
+
+
 def last_edits(conn: Connection, numbers: Sequence[int]) -> dict[int, datetime]:
     """Give the times at which these posts were edited last; one that never was is left out."""
     if not numbers:
@@ -84,5 +95,6 @@ __all__ = [
     "items_above",
     "items_below",
     "items_called",
+    "last_authors",
     "last_edits",
 ]

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.resources import files
+from itertools import islice
 from types import MappingProxyType
 from typing import Final, TypeVar
 from urllib.parse import quote
@@ -40,7 +41,10 @@ POSTS: Final = 20
 ANSWERS: Final = 50
 ANCESTORS: Final = 10
 AUTHORS: Final = 60
-"""On the front page."""
+"""On the front page, at most."""
+
+LATELY: Final = 1_000
+"""Of how many entries of the journal the authors are on the front page."""
 
 CACHED_S: Final = 60
 """How long a page may be kept by whoever has got it."""
@@ -114,14 +118,15 @@ class Pages:
             code=_code(join),
             policy=self._place.policy,
             mirrored=self._place.mirrored,
-            authors=[self._views.author(each) for each in self._authors()],
+            authors=[self._views.author(each) for each in await self._authors()],
         )
         return html(request, page)
 
-    def _authors(self) -> list[Person]:
-        """The first public authors, by handle."""
-        found = (each for each in self._graph.people() if self._feeds.is_public(each.id))
-        return sorted(found, key=lambda each: each.handle or "")[:AUTHORS]
+    async def _authors(self) -> list[Person]:
+        """The public authors who have posted lately, the last of them first."""
+        authors = await _read(self._items.last_authors(LATELY))
+        public = (author for author in authors if self._feeds.is_public(author))
+        return [self._graph.person(author) for author in islice(public, AUTHORS)]
 
     async def _stylesheet(self, request: web.Request) -> web.Response:
         return answer(request, self._style, "text/css", "public, max-age=3600")
@@ -144,8 +149,7 @@ class Pages:
         person = self._named(request.match_info["handle"])
         before = self._number(request)
         span = Span(POSTS, before=before)
-        page = await _read(self._items.of_author(ANYBODY, person, span))
-        shown = [item for item in page.items if self._feeds.shows(item.post)]
+        page = await _read(self._items.of_author(ANYBODY, person, span, self._feeds.shows))
         profile, view = self._profiles.of(person.id), self._views.author(person)
         older = ""
         if not page.complete and page.items:
@@ -156,7 +160,7 @@ class Pages:
             about=self._views.text(profile.about),
             url=profile.url,
             follow=f"xmpp:{view.jid}?subscribe",
-            posts=[await self._view(item) for item in reversed(shown)],
+            posts=[await self._view(item) for item in reversed(page.items)],
             older=older,
             later=before is not None,
         )
