@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Final
 
 _WORDS: Final[Mapping[str, str]] = {
-    "operator": "the operator has put it on standby",
+    "operator": "the operator wants it so",
     "timeout": "it did not answer in time",
     "refused": "nothing answered at its address",
     "dns": "its name was not found",

@@ -254,12 +254,17 @@ def _n(number: float) -> str:
 
 
 def _hits(series: Series) -> list[str]:
-    return [
-        f'<rect class="g-hit" x="{_n(left)}" y="{_TOP}" width="{_n(right - left)}" '
+    return [_hit(series, point) for point in series.points]
+
+
+def _hit(series: Series, point: Tally) -> str:
+    """Where one points at a point; the last one may be only a minute old."""
+    left = min(_x(series, point.begins), _RIGHT - 1)
+    wide = max(1, _x(series, point.ends) - left)
+    return (
+        f'<rect class="g-hit" x="{_n(left)}" y="{_TOP}" width="{_n(wide)}" '
         f'height="{_BOTTOM - _TOP}"><title>{escape(told(series, point))}</title></rect>'
-        for point in series.points
-        for left, right in [(_x(series, point.begins), _x(series, point.ends))]
-    ]
+    )
 
 
 def told(series: Series, point: Tally) -> str:

@@ -90,6 +90,7 @@ class StatusPages:
         overview, series = await self._looking.look(), await self._activity.series(span)
         return self._templates.page(
             "status.html",
+            note="",  # the page says so itself
             status=told_overview(overview),
             spans=list(Span),
             span=span,
