@@ -192,6 +192,26 @@ async def test_a_page_that_is_never_done_does_not_hold_the_connection() -> None:
         assert server.door.cut_off == 1
 
 
+async def test_an_answer_may_take_longer_than_a_question() -> None:
+    bounds = Bounds(head_s=0.2, look_every_s=0.05, stop_s=0.05)
+    async with served(ROUTES, bounds=bounds) as (server, site), one(site.port) as patient:
+        patient.sends(HEAD.replace(b"/ ", b"/never ", 1) + b"\r\n")
+        async with one(site.port) as later:
+            await later.hears_out()
+        assert len(server.door.inside) == 1
+
+
+async def test_a_question_may_take_longer_than_an_answer() -> None:
+    bounds = Bounds(answer_s=0.2, look_every_s=0.05)
+    async with served(ROUTES, bounds=bounds) as (_, site), one(site.port) as slow:
+        slow.sends(HEAD)
+        async with one(site.port) as later:
+            later.sends(HEAD.replace(b"/ ", b"/never ", 1) + b"\r\n")
+            await later.hears_out()
+        slow.sends(b"\r\n")
+        await slow.hears()
+
+
 # The many
 
 
@@ -203,7 +223,7 @@ async def test_no_more_are_let_in_than_there_is_room_for() -> None:
         async with one(site.port) as late:
             late.sends(CLOSING)
             assert await late.hears_out() == b""
-        assert server.door.turned_away == 1
+        assert server.door.came_when_full == 1
         for client in inside:
             client.sends(b"\r\n")
             await client.hears()
@@ -229,8 +249,8 @@ async def test_hundreds_who_say_nothing_keep_nobody_out_for_long() -> None:
         async with crowd(site.port, 500) as silent:
             await asyncio.gather(*(client.hears_out() for client in silent))
         assert not server.door.inside
-        assert server.door.turned_away + server.door.cut_off == 500
-        assert server.door.turned_away >= 300 - len(server.door.inside)
+        assert server.door.came_when_full + server.door.cut_off == 500
+        assert server.door.came_when_full >= 300 - len(server.door.inside)
         await _is_served(site)
 
 

@@ -15,9 +15,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from structlog.testing import capture_logs
 
 from tests.integration.web_world import Answer, Site, pages, raw, served, wired_pages
-from tests.integration.world import World
+from tests.integration.world import Clock, World
 from tests.servers.towns import TOWNS
-from xmpprelay.config import Web
+from xmpprelay.config import Primary, Web
+from xmpprelay.core.health import Flag
 from xmpprelay.errors import StoreError
 from xmpprelay.quickstart.private_server import free_port
 from xmpprelay.web.answers import HEADERS
@@ -381,6 +382,28 @@ async def test_figures_follow_what_happens(world: World) -> None:
         assert "nobody-of-that-name" not in answer.text
 
 
+async def test_figures_tell_what_waits_for_a_primary(tmp_path: Path) -> None:
+    clock = Clock()
+    primary = Primary(driver="sql", url=f"sqlite:///{tmp_path}/primary.db")
+    async with wired_pages(tmp_path, clock, primary=primary) as (wire, site):
+        await wire.service.inserting.open()
+        await wire.service.inserting.standby.flag("", Flag.ON)
+        wire.says("alice@example.test/x", "join alice")
+        wire.says("alice@example.test/x", "hello")
+        await wire.quiet()
+        clock.passes(minutes=10)
+        figures = _figures(await site.get("/metrics"))
+        assert figures["xmpprelay_standby", ("",)] == 1
+        waiting = figures["xmpprelay_queue_posts", ("",)]
+        assert waiting >= 1
+        assert 600 <= figures["xmpprelay_queue_oldest_age_seconds", ("",)] < 660
+        await wire.service.inserting.standby.flag("", Flag.AUTO)
+        wire.says("alice@example.test/x", "hello again")
+        await wire.quiet()
+        figures = _figures(await site.get("/metrics"))
+        assert figures["xmpprelay_queue_posts", ("",)] == waiting + 1, "not kept for some time"
+
+
 async def test_what_is_refused_is_counted_by_its_condition(tmp_path: Path) -> None:
     async with wired_pages(tmp_path) as (wire, site):
         wire.says("stranger@example.test/x", "a text of somebody who has no handle here")
@@ -393,7 +416,8 @@ async def test_what_is_refused_is_counted_by_its_condition(tmp_path: Path) -> No
 # The board
 
 
-BOARD = json.loads((Path(__file__).parents[2] / "examples" / "grafana.json").read_text())
+ROOT = Path(__file__).parents[2]
+BOARD = json.loads((ROOT / "examples" / "grafana.json").read_text())
 OTHERS = {"kind", "le", "lane", "primary", "condition", "type", "route", "status", "room"}
 """Labels of our figures; what is summed by another name is a slip of the pen."""
 
@@ -401,6 +425,13 @@ OTHERS = {"kind", "le", "lane", "primary", "condition", "type", "route", "status
 def _questions() -> list[str]:
     asked = [target["expr"] for panel in BOARD["panels"] for target in panel["targets"]]
     return asked + [each["expr"] for each in BOARD["annotations"]["list"]]
+
+
+async def test_every_figure_is_explained(tmp_path: Path) -> None:
+    async with wired_pages(tmp_path) as (_, site):
+        told = re.findall("^# TYPE (xmpprelay_[a-z_]+)", (await site.get("/metrics")).text, re.M)
+    explained = re.findall("xmpprelay_[a-z_]+", (ROOT / "docs" / "operations.md").read_text())
+    assert set(told) - {"xmpprelay_journal_write_seconds_created"} == set(explained)
 
 
 async def test_every_figure_on_the_board_is_there_and_every_one_of_ours_is_on_it(

@@ -53,13 +53,13 @@ class Door:
     def __init__(self, bounds: Bounds) -> None:
         self.bounds = bounds
         self.inside: set[Connection] = set()
-        self.turned_away = 0
+        self.came_when_full = 0
         self.cut_off = 0
 
     def enters(self, connection: "Connection") -> bool:
         """Let a connection in; where it is full, in place of the one that is idle for longest."""
         if len(self.inside) >= self.bounds.connections:
-            self.turned_away += 1
+            self.came_when_full += 1
             idle = [other for other in self.inside if other.idle]
             if not idle:
                 return False

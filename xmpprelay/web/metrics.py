@@ -50,7 +50,7 @@ def _of_connections(door: Door) -> Iterator[Metric]:
     yield one(gauge("xmpprelay_web_connections", "Connections that are open."), len(door.inside))
     yield one(
         counter("xmpprelay_web_connections_full", "Connections that came while it was full."),
-        door.turned_away,
+        door.came_when_full,
     )
     yield one(
         counter("xmpprelay_web_connections_cut_off", "Connections that took too long."),
