@@ -52,6 +52,10 @@ _WITH_REPLIES: Final = "with-replies.atom"
 _BEGUN: Final = ".new"
 """Ends the name of a file until it is whole."""
 
+_POST: Final = "post"
+_AUTHOR: Final = "author"
+"""What a question about boosters is about."""
+
 Question = Callable[[Connection], list[int]]
 """Gives authors whose files are to be written."""
 
@@ -108,12 +112,12 @@ class Copies:
         self._paced.ask(touched.author, self._monotonic())
         if touched.edited is not None:
             number = touched.edited
-            self._questions["post", number] = partial(boosters_of_post, number=number)
+            self._questions[_POST, number] = partial(boosters_of_post, number=number)
         self._ask()
 
     def _shown_otherwise(self, person: int) -> None:
         self._urgent[person] = None
-        self._questions["author", person] = partial(boosters_of_author, author=person)
+        self._questions[_AUTHOR, person] = partial(boosters_of_author, author=person)
         self._ask()
 
     def _ask(self) -> None:
@@ -184,10 +188,19 @@ class Copies:
             await asyncio.wait_for(self._asked.wait(), wait_s)
 
     async def _find_boosters(self) -> None:
-        name, question = next(iter(self._questions.items()))
-        for booster in await self._db.read(question):
-            self._paced.ask(booster, self._monotonic())
-        self._questions.pop(name, None)
+        """Boosts of what may be seen no more are as urgent as that; a new text is not."""
+        name = next(iter(self._questions))
+        question = self._questions.pop(name)
+        try:
+            boosters = await self._db.read(question)
+        except BaseException:
+            self._questions.setdefault(name, question)
+            raise
+        for booster in boosters:
+            if name[0] == _AUTHOR:
+                self._urgent[booster] = None
+            else:
+                self._paced.ask(booster, self._monotonic())
 
     async def _write(self, author: int) -> None:
         """Make the files of an author, or remove them. Raises OSError, TryLater."""
@@ -200,6 +213,8 @@ class Copies:
                 del self._written[author]
             if handle is not None and public:
                 files = await self._files(author, handle)
+                if author in self._urgent:
+                    return  # something has changed meanwhile
                 self._written[author] = handle  # from now on there may be some
                 await asyncio.to_thread(_put, self._directory, files)
         except BaseException:
