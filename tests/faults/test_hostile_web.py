@@ -250,7 +250,6 @@ async def test_hundreds_who_say_nothing_keep_nobody_out_for_long() -> None:
             await asyncio.gather(*(client.hears_out() for client in silent))
         assert not server.door.inside
         assert server.door.came_when_full + server.door.cut_off == 500
-        assert server.door.came_when_full >= 300 - len(server.door.inside)
         await _is_served(site)
 
 

@@ -57,6 +57,7 @@ class Client:
 
     def __init__(self, door: Door) -> None:
         self.wire = Wire()
+        self.meanwhile = b""  # what comes while an answer is made
         self.answers = Told()
         self.connection = Connection(web.Server(self._page), door, self.answers)
         self.connection.connection_made(self.wire)
@@ -65,6 +66,7 @@ class Client:
         assert isinstance(request.protocol, Connection)
         request.protocol.answering()
         assert request.protocol.overdue(), "it is being answered"
+        request.protocol.data_received(self.meanwhile)
         return web.Response(text="small")
 
     async def asks(self, more: bytes = b"") -> None:
@@ -87,6 +89,16 @@ async def test_an_answer_is_waited_for_until_the_last_byte_is_out() -> None:
     assert client.connection.idle
     assert not client.connection.overdue()
     client.connection.data_received(b"GET")
+    assert client.connection.overdue()
+    await client.goes()
+
+
+async def test_a_question_that_has_begun_during_an_answer_is_waited_for_as_others_are() -> None:
+    client = Client(Door(AT_ONCE))
+    client.meanwhile = b"GET / HT"
+    await client.asks()
+    client.wire.unsent = 0
+    assert not client.connection.idle
     assert client.connection.overdue()
     await client.goes()
 

@@ -125,18 +125,16 @@ class Connection(web.RequestHandler):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Some bytes of a request."""
-        if self._ends:
-            super().data_received(data)
-            return
-        if self._unanswered_bytes > self._door.bounds.unanswered_bytes:
-            self.cut_off()
-            return
-        self._unanswered_bytes += len(data)
-        if self._phase is Phase.ANSWER:
-            self._heard_more = True
-        elif self._phase is not Phase.HEAD:
-            self._enter(Phase.HEAD)
+        """Some bytes of a request; none: aiohttp goes on with what it has put aside."""
+        if data and not self._ends:
+            if self._unanswered_bytes > self._door.bounds.unanswered_bytes:
+                self.cut_off()
+                return
+            self._unanswered_bytes += len(data)
+            if self._phase is Phase.ANSWER:
+                self._heard_more = True
+            elif self._phase is not Phase.HEAD:
+                self._enter(Phase.HEAD)
         super().data_received(data)
 
     # As the door sees it
