@@ -491,6 +491,8 @@ class Service:
         name = f"xmpprelay on {self.config.xmpp.domain}"
         discovery = Discovery(questions, self.addresses, name, contacts)
         discovery.status = self.inserting.form
+        if self.config.web.listen:
+            discovery.status_pages = [Places(self.config.web.base_url).status_data]
         discovery.nodes = AdHoc(
             questions,
             rooms,

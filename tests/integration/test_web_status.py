@@ -15,7 +15,7 @@ from lxml import etree, html
 
 from tests.integration.test_inserting import says, site, until
 from tests.integration.web_world import Site, wired_pages
-from tests.integration.wire import HOME, Wire
+from tests.integration.wire import HOME, RELAY, Wire, wired
 from tests.integration.world import Clock
 from tests.primaries.profiles import MASTODON
 from tests.primaries.server import Server
@@ -227,6 +227,32 @@ async def test_the_relays_own_health_is_told(scene: Scene) -> None:
     scene.clock.passes(seconds=MADE_EVERY_S)
     assert (await scene.json())["relay"]["server"] == "away"
     assert "not connected to its XMPP server" in await scene.words()
+
+
+async def test_where_programs_read_it_is_announced(scene: Scene, tmp_path: Path) -> None:
+    """XEP-0455 §2.1, by the domain and by nobody else."""
+    assert await addresses_told(scene.wire, RELAY) == [f"{scene.site.base_url}/status.json"]
+    assert await addresses_told(scene.wire, HOME) == []
+    (tmp_path / "other").mkdir()
+    async with wired(tmp_path / "other") as without_pages:
+        assert await addresses_told(without_pages, RELAY) == []
+
+
+async def addresses_told(wire: Wire, to: str) -> list[str]:
+    wire.taken()
+    info = "http://jabber.org/protocol/disco#info"
+    wire.feeds(f"<iq from='{BOB}/x' to='{to}' id='d' type='get'><query xmlns='{info}'/></iq>")
+    await wire.quiet()
+    [answer] = [each for each in wire.taken() if each.kind == "iq" and each.id == "d"]
+    found = []
+    for form in answer.xml.iter("{jabber:x:data}x"):
+        fields = {
+            field.get("var"): [value.text or "" for value in field.iter("{jabber:x:data}value")]
+            for field in form.iter("{jabber:x:data}field")
+        }
+        if fields["FORM_TYPE"] == ["urn:xmpp:sos:0"]:
+            found += fields["external-status-addresses"]
+    return found
 
 
 async def test_a_relay_without_a_primary_says_so(tmp_path: Path) -> None:

@@ -62,8 +62,8 @@ def hours(shown: Sequence[Column], every: int = 3) -> str:
     """A row below that names each third hour, where there is room for it."""
     line = ""
     for place, each in enumerate(shown):
-        before = shown[place - 1].begins if place else None
-        if before is None or each.begins.hour == before.hour or each.begins.hour % every:
+        before = shown[place - 1].begins.hour if place else None
+        if each.begins.hour == before or each.begins.hour % every:
             continue
         if len(line) <= place and place + 5 <= len(shown):
             line = line.ljust(place) + f"{each.begins:%H:%M}"

@@ -45,10 +45,11 @@ _STATES: Final = {
 @json_option
 @config_option
 def status(as_json: bool, config_path: Path) -> None:
-    """Print how the relay and its primary are, and what there was to do in the last day.
+    """Print how the relay and its primary are.
 
-    It is what the page /status shows, with --json what /status.json and /status.csv do. Where no
-    relay runs it is said what the last one has left.
+    There is a plot of the last day with it, in which outages are marked. It is what the page
+    /status shows, with --json what /status.json and /status.csv do. Where no relay runs it is said
+    what the last one has left.
     """
     config = load_config(config_path)
     found = _live(config) or _left(config)
@@ -118,7 +119,7 @@ def _primary_lines(each: dict[str, Any]) -> list[str]:
         state += f" since {_time(each['since'])}, {each['reason_in_words']}"
     if each["set_by_operator"] and each["reason"] != "operator":
         state += f"; the operator has set standby {each['set_by_operator']}"
-    waiting = f"{each['waiting']} posts"
+    waiting = _posts(each["waiting"])
     if each["oldest"] is not None:
         waiting += f", the oldest since {_time(each['oldest'])}"
     if each["per_minute"]:
@@ -135,7 +136,7 @@ def _outages(outages: list[dict[str, Any]]) -> list[str]:
         line += f"{'for' if each['ended'] else 'lasts for'} {_span(each['lasted_s'])}: "
         line += f"{each['name']}, {each['reason_in_words']}"
         if each["carried"] is not None:
-            line += f"; {each['carried']} posts carried over"
+            line += f"; {_posts(each['carried'])} carried over"
         lines.append(line)
     return lines
 
@@ -185,6 +186,10 @@ def _print(line: str) -> None:
         text.stylize("cyan")
     text.highlight_words(["on standby", "not connected", "server away", "failed"], "bold red")
     Console(soft_wrap=True, highlight=False).print(text)
+
+
+def _posts(number: int) -> str:
+    return f"{number} post{'' if number == 1 else 's'}"
 
 
 def _time(text: str) -> str:

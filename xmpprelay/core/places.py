@@ -25,6 +25,11 @@ class Places:
         """How the relay and its primary are."""
         return f"{self.base_url}/status"
 
+    @property
+    def status_data(self) -> str:
+        """The same for programs."""
+        return f"{self.status}.json"
+
     def author(self, handle: str) -> str:
         """An author's page."""
         return f"{self.base_url}/@{handle}"

@@ -29,6 +29,7 @@ DISCO_ITEMS: Final = "http://jabber.org/protocol/disco#items"
 CONTACTS: Final = "http://jabber.org/network/serverinfo"
 COMMANDS: Final = "http://jabber.org/protocol/commands"
 DATA: Final = "jabber:x:data"
+OUTAGES: Final = "urn:xmpp:sos:0"
 STATUS_FORM: Final = "urn:xmpprelay:status"
 RELAY_FEATURE: Final = "urn:xmpprelay:0"
 """By this one relay knows another (S12.3)."""
@@ -179,6 +180,7 @@ class Discovery:
         self.nodes: Nodes | None = None
         self.pubsub: PubsubNodes | None = None
         self.status: Callable[[], Mapping[str, str]] = dict  # how the primary is (S14)
+        self.status_pages: Sequence[str] = ()  # where programs read how the relay is (XEP-0455)
         self.people: Callable[[Element, Element], None] | None = None  # answers who posts here
         self.shown: Callable[[str], Element | None] = lambda _: None
         # What stands behind a hash that home@relay shows in its presence (XEP-0115).
@@ -192,7 +194,9 @@ class Discovery:
             return self._info_of_node(iq, target, payload.get("node", ""))
         xml = self._plain_info(target)
         if target.jid == self._addresses.domain and any(self._contacts.values()):
-            xml.append(self._contact_form())
+            xml.append(_form_of_addresses(CONTACTS, self._contacts))
+        if target.jid == self._addresses.domain and self.status_pages:
+            xml.append(_form_of_addresses(OUTAGES, {"external-status": self.status_pages}))
         if not isinstance(target, Author) and (status := self.status()):
             xml.append(_status_form(status))
         return xml
@@ -223,17 +227,6 @@ class Discovery:
         for namespace in sorted(features):
             info.add_feature(namespace)
         xml: Element = info.xml
-        return xml
-
-    def _contact_form(self) -> Element:
-        """The addresses to reach the operator at (XEP-0157 §2)."""
-        form = Form()
-        form["type"] = "result"
-        form.add_field(var="FORM_TYPE", ftype="hidden", value=CONTACTS)
-        for purpose, uris in self._contacts.items():
-            if uris:
-                form.add_field(var=f"{purpose}-addresses", ftype="list-multi", value=list(uris))
-        xml: Element = form.xml
         return xml
 
     def _items(self, iq: Element, target: Address, payload: Element) -> Element | None:
@@ -292,6 +285,18 @@ class Discovery:
         version["version"] = __version__
         xml: Element = version.xml
         return xml
+
+
+def _form_of_addresses(name: str, addresses: Mapping[str, Sequence[str]]) -> Element:
+    """Where something is (XEP-0128): the operator (XEP-0157 §2), the status (XEP-0455 §2.1)."""
+    form = Form()
+    form["type"] = "result"
+    form.add_field(var="FORM_TYPE", ftype="hidden", value=name)
+    for purpose, uris in addresses.items():
+        if uris:
+            form.add_field(var=f"{purpose}-addresses", ftype="list-multi", value=list(uris))
+    xml: Element = form.xml
+    return xml
 
 
 def _status_form(values: Mapping[str, str]) -> Element:
