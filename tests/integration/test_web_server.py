@@ -233,6 +233,14 @@ async def test_old_clients_are_served() -> None:
         assert (await raw(site.port, absolute)).endswith(b"alice")
 
 
+async def test_an_expectation_is_not_quoted() -> None:
+    async with served(ROUTES) as (_, site):
+        request = b"GET / HTTP/1.1\r\nHost: x\r\nExpect: <b>\r\nConnection: close\r\n\r\n"
+        answer = await raw(site.port, request)
+        assert answer.startswith(b"HTTP/1.1 417 ")
+        assert b"<b>" not in answer
+
+
 # The log
 
 

@@ -127,7 +127,7 @@ class WebServer:
         for route in self.routes:
             template = web.UrlDispatcher().add_resource(route.path).canonical
             named = partial(_named, template, route.handler)
-            for prefix in {"", self._prefix}:
+            for prefix in dict.fromkeys(("", self._prefix)):
                 app.router.add_route("GET", prefix + route.path, named)
                 app.router.add_route("HEAD", prefix + route.path, named)
         return app
