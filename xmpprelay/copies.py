@@ -239,14 +239,17 @@ class Copies:
         if self._failing:
             return
         self._failing = True
-        why = os.strerror(error.errno or 0) if isinstance(error, OSError) else error.sentence
-        log.warning(
-            "feeds.not_written",
-            directory=str(self._directory),
-            why=why,
-            advice="Let the relay's user write to feeds.directory; it is tried again.",
-            again_in_s=self._again_s,
-        )
+        directory = str(self._directory)
+        if isinstance(error, OSError):
+            log.warning(
+                "feeds.not_written",
+                directory=directory,
+                why=os.strerror(error.errno or 0),
+                advice="Let the relay's user write to feeds.directory; it is tried again.",
+                again_in_s=self._again_s,
+            )
+        else:
+            log.warning("feeds.not_read", why=error.sentence, again_in_s=self._again_s)
 
 
 # --- Files, in a thread ---------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """Who has feeds: whose are public, whose secret address is which, and what may have changed.
 
 An author's public posts have feeds that anybody may read, unless he is protected or has taken them
-off the web; to the web he is nobody then (S17.2). Everybody may have secret addresses besides, of
+off the web; to the web he is nobody then (S18.2). Everybody may have secret addresses besides, of
 his own stream and of what names him: whoever has the secret reads what he may read. Of a secret
 only the hash is kept, and it is told once.
 

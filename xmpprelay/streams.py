@@ -2,7 +2,7 @@
 
 Every post goes through the audience function at the moment at which the feed is made (S6.2): of a
 public feed for somebody whom nobody knows, of somebody's own for himself, as his own stream, so
-that what he follows, blocks, mutes and has chosen counts (S17.3). A public feed has nothing in it
+that what he follows, blocks, mutes and has chosen counts (S18.3). A public feed has nothing in it
 of anybody who is not on the web, not even by another's boost.
 
 A feed comes in pages, the newest posts first; each names the number below which the next one goes

@@ -58,6 +58,14 @@ OTHERWISE: Final = {
     "S17.5": "tests/integration/test_sources.py",
     "S17.6": "tests/integration/test_sources.py",
     "S17.7": "tests/integration/test_sources.py",
+    # Feeds, which are read by no Jabber client.
+    "S18.1": "tests/integration/test_web_feeds.py",
+    "S18.2": "tests/integration/test_web_feeds.py",
+    "S18.3": "tests/integration/test_web_feeds.py",
+    "S18.4": "tests/integration/test_web_feeds.py",
+    "S18.5": "tests/integration/test_web_feeds.py",
+    "S18.6": "tests/integration/test_web_feeds.py",
+    "S18.7": "tests/integration/test_feed_outlets.py",
 }
 """The rules that no story shows, and who does."""
 

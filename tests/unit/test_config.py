@@ -793,6 +793,19 @@ def test_files_of_the_primary_that_others_can_read_are_warned_of(folder: Folder)
     assert warning.startswith(f"{folder.path}/token holds the token and others can read it")
 
 
+def test_a_folder_of_feeds_that_cannot_be_written_to_is_warned_of(folder: Folder) -> None:
+    store = f'[store]\nurl = "sqlite:///{folder.path}/relay.db"\n'
+    text = LEAST + store + PAGES + "[feeds]\ndirectory = "
+    folder.file.touch(mode=0o600)
+    (folder.path / "there").mkdir()
+    for name in ("there", "new"):
+        assert warnings(folder.load(f'{text}"{name}"')) == []
+    (folder.path / "file").write_text("in the way")
+    for name in ("file", "nowhere/new"):
+        [warning] = warnings(folder.load(f'{text}"{name}"'))
+        assert warning.startswith(f"feeds.directory: {folder.path}/{name} is no folder")
+
+
 def test_a_missing_folder_and_an_odd_server_are_warned_of(tmp_path: Path) -> None:
     config = Config(
         Xmpp(domain="example.org", secret=Secret("x")),

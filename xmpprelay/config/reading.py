@@ -75,10 +75,22 @@ def warnings(config: Config) -> list[str]:
         found.append(
             f"store.url: there is no folder {folder}; make it, and give it to the relay's user"
         )
+    copies = config.feeds.directory
+    if copies and not _may_be_written(Path(copies)):
+        found.append(
+            f"feeds.directory: {copies} is no folder that can be written to; make it, and give it "
+            "to the relay's user"
+        )
     server = config.xmpp.local_domains[0]
     if "." not in server and server != "localhost":
         found.append(f'xmpp.local_domains: "{server}" hardly is a server; name the server\'s own')
     return found
+
+
+def _may_be_written(folder: Path) -> bool:
+    """Whether there is such a folder, or one that it can be made in, and we may write there."""
+    there = folder if folder.exists() else folder.parent
+    return there.is_dir() and os.access(there, os.W_OK | os.X_OK)
 
 
 def _holders(config: Config) -> dict[Path, str]:
