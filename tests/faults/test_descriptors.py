@@ -6,7 +6,14 @@ import resource
 import signal
 import socket
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, suppress
+from contextlib import (
+    AsyncExitStack,
+    ExitStack,
+    asynccontextmanager,
+    closing,
+    contextmanager,
+    suppress,
+)
 from pathlib import Path
 from typing import Final
 
@@ -14,8 +21,10 @@ import pytest
 
 from tests.integration.clients import Person, count
 from tests.integration.process import RelayProcess
+from tests.integration.web_world import Site
 from tests.servers import XmppServer, new_account
 from xmpprelay import control
+from xmpprelay.quickstart.private_server import free_port
 
 FEW: Final = 64
 """What `ulimit -n` is set to; a relay in use has half of it open."""
@@ -87,6 +96,28 @@ async def test_sixty_four_descriptors_are_enough_whoever_wants_more(
             assert sum('"stream.up"' in line for line in relay.lines) == 1
             relay.signals(signal.SIGTERM)
             assert await relay.ends() == 0
+
+
+async def test_they_are_enough_whoever_asks_for_pages(
+    session_town: XmppServer, short_path: Path
+) -> None:
+    async with Site(free_port()) as site:
+        pages = f'[web]\nlisten = "127.0.0.1:{site.port}"\nbase_url = "https://pages.test"\n'
+        async with RelayProcess(session_town, short_path, more=pages) as relay:
+            relay.descriptors = FEW
+            await relay.starts()
+            async with two_people(session_town) as (alice, bob), AsyncExitStack() as ending:
+                for _ in range(MANY):
+                    client = ending.enter_context(closing(socket.socket()))
+                    client.setblocking(False)
+                    with suppress(BlockingIOError):
+                        client.connect(("127.0.0.1", site.port))
+                for n in range(20):
+                    await alice.says(f"{n} in a crowd")
+                await bob.gets_post("19 in a crowd")
+                assert len(os.listdir(f"/proc/{relay.pid}/fd")) < FEW
+            assert (await site.get("/")).status == 200
+            assert sum('"stream.up"' in line for line in relay.lines) == 1
 
 
 async def test_what_is_posted_when_nothing_more_can_be_opened_is_kept_or_refused(

@@ -20,10 +20,13 @@ _ENDS_WITHIN_S: Final = 30.0
 class RelayProcess:
     """`python -m xmpprelay run --config …`, with its database in a folder with a short path.
 
-    As a context manager it does not outlive the test. `lines` is what it has written.
+    `more` are further tables of its configuration. As a context manager it does not outlive the
+    test. `lines` is what it has written.
     """
 
-    def __init__(self, server: XmppServer, folder: Path, limits: Limits = NO_LIMITS) -> None:
+    def __init__(
+        self, server: XmppServer, folder: Path, limits: Limits = NO_LIMITS, more: str = ""
+    ) -> None:
         self.database = folder / "relay.db"
         self.lines: list[str] = []
         self.descriptors: int | None = None  # `ulimit -n` for it; None: as the tests have it
@@ -49,6 +52,7 @@ burst = {limits.burst}
 posts_per_hour = {limits.posts_per_hour}
 [log]
 format = "json"
+{more}
 """
         )
 

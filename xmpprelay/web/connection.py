@@ -13,19 +13,35 @@ What is over its time is cut off, and so is a client that sends on and on before
 """
 
 import asyncio
-from dataclasses import dataclass
+import resource
+from dataclasses import dataclass, field
 from enum import Enum
+from typing import Final
 
 from aiohttp import web
 
 from xmpprelay.web.answers import Answers
+
+CONNECTIONS: Final = 200
+"""A proxy in front needs fewer; each may hold some 300 kB of memory."""
+
+_OPEN_ELSEWHERE: Final = 64
+"""Files that the rest of the relay may need at once (`ulimit -n`)."""
+
+
+def connections_allowed() -> int:
+    """How many connections leave the rest of the relay the files that it may have to open."""
+    may_open, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if may_open == resource.RLIM_INFINITY:
+        return CONNECTIONS
+    return min(CONNECTIONS, max(4, (may_open - _OPEN_ELSEWHERE) // 4))
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
     """What clients may take up, all of them and each."""
 
-    connections: int = 200  # a proxy in front needs fewer; each may hold some 300 kB of memory
+    connections: int = field(default_factory=connections_allowed)
     line_bytes: int = 8190  # of the request line and of each header: what nginx lets through
     headers: int = 64
     unanswered_bytes: int = 65_536  # of requests that nobody has begun to answer

@@ -100,7 +100,9 @@ class WebServer:
         made = partial(Connection, self._runner.server, self.door, self.answers)
         try:
             loop = asyncio.get_running_loop()
-            self._listener = await loop.create_server(made, host, int(port), backlog=128)
+            # So many are accepted at once, and are open before any is turned away.
+            backlog = min(128, self.door.bounds.connections)
+            self._listener = await loop.create_server(made, host, int(port), backlog=backlog)
         except OSError as error:
             log.warning(
                 "web.not_listening",
