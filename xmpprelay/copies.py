@@ -262,10 +262,18 @@ def _put(directory: Path, files: Mapping[str, bytes]) -> None:
         with suppress(FileNotFoundError):
             if place.read_bytes() == body:
                 continue
-        place.parent.mkdir(exist_ok=True)
+        _make(place.parent)
         begun = place.with_name(place.name + _BEGUN)
         begun.write_bytes(body)
+        begun.chmod(0o644)
         begun.replace(place)
+
+
+def _make(folder: Path) -> None:
+    """Make a folder if it is missing. Everybody may read it, whatever the relay's own files are."""
+    with suppress(FileExistsError):
+        folder.mkdir()
+        folder.chmod(0o755)
 
 
 def _remove(directory: Path, handle: str) -> None:
@@ -279,7 +287,7 @@ def _remove(directory: Path, handle: str) -> None:
 
 def _tidy(directory: Path, handles: Collection[str]) -> None:
     """Make the folder if it is missing; remove the files of all other handles."""
-    directory.mkdir(exist_ok=True)
+    _make(directory)
     found = {match[1] for name in os.listdir(directory) if (match := _OURS.fullmatch(name))}
     for handle in found - set(handles):
         _remove(directory, handle)

@@ -184,6 +184,8 @@ class Operating:
             queued=self._inserting.engine.queued,
             progress=request.progress,
         )
+        for row in people:  # their feeds have more in them now
+            self._approval.shown_otherwise((await self._people.known(row["person"])).id)
         await self._keeping_out.note(COMMAND_LINE, "journal import", f"{done.new} posts")
         return asdict(done)
 
