@@ -352,6 +352,18 @@ async def test_secret_feeds_are_kept_by_nobody_on_the_way(place: Place) -> None:
     assert (await place.gets("/@bob.atom")).headers["Cache-Control"] == "public, max-age=60"
 
 
+async def test_the_operators_block_takes_posts_out_of_all_feeds_at_once(place: Place) -> None:
+    await place.says((CAT, "hers #tea"), (ANN, "boost #1"))
+    for path in ("/@ann.atom", "/tag/tea.atom"):
+        assert len(await place.texts(path)) == 1
+    place.wire.service.graph.block(OPERATOR, CAT)
+    for path in ("/@ann.atom", "/tag/tea.atom"):
+        assert await place.texts(path) == []
+    place.wire.service.graph.unblock(OPERATOR, CAT)
+    for path in ("/@ann.atom", "/tag/tea.atom"):
+        assert len(await place.texts(path)) == 1
+
+
 async def test_the_operators_block_ends_a_secret(place: Place) -> None:
     own, absent = await place.secret(BOB), await place.gets("/home/x.atom", 404)
     place.wire.service.graph.block(OPERATOR, BOB)
