@@ -14,12 +14,14 @@ import pytest
 from lxml import etree, html
 
 from tests.integration.test_inserting import says, site, until
+from tests.integration.test_web_pages import browser_needed
 from tests.integration.web_world import Site, wired_pages
 from tests.integration.wire import HOME, RELAY, Wire, wired
 from tests.integration.world import Clock
 from tests.primaries.profiles import MASTODON
 from tests.primaries.server import Server
 from tests.primaries.world import World
+from tests.servers.browser import DESKTOP, PHONE, Browser, Page
 from xmpprelay.config import Primary, Secret
 from xmpprelay.core.activity import MINUTE, Tally
 from xmpprelay.store.activity import count, thin
@@ -146,25 +148,22 @@ async def shapes(scene: Scene, kind: str) -> int:
 
 
 async def test_the_numbers_are_those_of_the_relay(scene: Scene) -> None:
+    before = await scene.numbers()
     now = scene.clock.now().replace(second=0, microsecond=0)
     old = Tally(now - 120 * MINUTE, posts=7, bot_posts=2, deliveries=12_345, backlog=4)
     await scene.wire.service.db.write(count, old)
-    await says(
-        scene.wire,
-        ALICE,
-        "one",
-    )
-    await scene.wire.quiet()
+    await says(scene.wire, ALICE, "one")
+    scene.clock.passes(seconds=MADE_EVERY_S)
     rows = await scene.numbers()
     assert len(rows) == 145
-    assert sum(int(row["posts"]) for row in rows) == 7 + 1
-    assert sum(int(row["bot_posts"]) for row in rows) == 2
-    assert sum(int(row["people"]) for row in rows) >= 2
+    assert total(rows, "posts") - total(before, "posts") == 7 + 1
+    assert total(rows, "bot_posts") - total(before, "bot_posts") == 2
+    assert total(rows, "people") >= 2
     assert max(int(row["backlog"]) for row in rows) == 4
     for span, points in (("7d", 169), ("90d", 181)):
         found = await scene.numbers(span)
         assert len(found) == points
-        assert sum(int(row["deliveries"]) for row in found) >= 12_345
+        assert total(found, "deliveries") >= 12_345
     page = await scene.page()
     [table] = page.iter("table")
     cells = [[cell.text_content() for cell in row] for row in table.iter("tr")]
@@ -173,6 +172,10 @@ async def test_the_numbers_are_those_of_the_relay(scene: Scene) -> None:
         rows[-1][k] for k in ("posts", "bot_posts", "backlog")
     ]
     assert any(cell[1:4] == ["7", "2", "12345"] for cell in cells)
+
+
+def total(rows: list[dict[str, str]], name: str) -> int:
+    return sum(int(row[name]) for row in rows)
 
 
 async def test_the_picture_stands_by_itself(scene: Scene) -> None:
@@ -263,3 +266,39 @@ async def test_a_relay_without_a_primary_says_so(tmp_path: Path) -> None:
         assert "There is none: posts stay here." in words
         assert "None that anybody remembers." in words
         assert (await scene.json())["primaries"] == []
+
+
+# --- in a browser --------------------------------------------------------------------------------
+
+
+@browser_needed
+async def test_it_is_well_in_a_real_browser(scene: Scene) -> None:
+    now = scene.clock.now().replace(second=0, microsecond=0)
+    for minute in range(40, 400, 10):
+        row = Tally(now - minute * MINUTE, posts=minute, bot_posts=minute // 3, backlog=9)
+        await scene.wire.service.db.write(count, row)
+    await scene.primary.refuse()
+    for text in ("one", "two", "three"):
+        await says(scene.wire, ALICE, text)
+    await scene.becomes(away=True)
+    address = f"{scene.site.base_url}/status"
+    async with Browser() as browser:
+        for width, dark in ((PHONE, False), (DESKTOP, True)):
+            page = await browser.opens(address, width=width, dark=dark)
+            await page.inner.click("summary")
+            assert await page.problems() == [], f"{width} wide, {'dark' if dark else 'light'}"
+            await page.picture(f"status-{width}-{'dark' if dark else 'light'}")
+            # A colour that the style sheet gives, and not the black of what has none.
+            blue = "rgb(86, 180, 233)" if dark else "rgb(0, 114, 178)"
+            assert await colour(page, ".g-people") == blue
+            await page.inner.close()
+        picture = await browser.opens(f"{address}.svg?span=7d", width=PHONE)
+        assert picture.said == [], "its own style is allowed"
+        assert await colour(picture, ".g-people") == "rgb(0, 114, 178)"
+        plain = await browser.opens(f"{address}?span=90d", scripts=False)
+        assert "on standby" in await plain.text()
+
+
+async def colour(page: Page, of: str) -> str:
+    found: str = await page.inner.eval_on_selector(of, "each => getComputedStyle(each).fill")
+    return found

@@ -103,8 +103,9 @@ def _bands(series: Series) -> list[str]:
 def _apart(bands: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
     """Bands that can be told from each other; others become one."""
     found: list[tuple[float, float]] = []
-    for left, right in sorted(bands):
-        wide = max(right, left + _NARROWEST)
+    for begins, ends in sorted(bands):
+        left = min(begins, _RIGHT - _NARROWEST)
+        wide = max(ends, left + _NARROWEST)
         if found and left - found[-1][1] < _NARROWEST:
             found[-1] = (found[-1][0], max(found[-1][1], wide))
         else:
@@ -113,9 +114,7 @@ def _apart(bands: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
 
 
 def _upright(bands: Iterable[tuple[float, float]], top: int, bottom: int) -> str:
-    return "".join(
-        f"M{_n(left)},{top}H{_n(min(right, _RIGHT))}V{bottom}H{_n(left)}Z" for left, right in bands
-    )
+    return "".join(f"M{_n(left)},{top}H{_n(right)}V{bottom}H{_n(left)}Z" for left, right in bands)
 
 
 def _legend() -> list[str]:
