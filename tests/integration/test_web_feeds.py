@@ -171,7 +171,10 @@ async def test_an_edit_changes_the_entry_and_a_deletion_takes_it_out(place: Plac
 
 
 async def test_a_tag_has_the_posts_of_all_public_authors(place: Place) -> None:
-    await place.says((ANN, "one #Tea"), (BOB, "#tea two"), (CAT, "#teapot"), (PIA, "hers #tea"))
+    assert await place.texts("/tag/tea.atom") == []
+    await place.says((ANN, "one #Tea"))
+    assert await place.texts("/tag/tea.atom") == ["one #Tea"]
+    await place.says((BOB, "#tea two"), (CAT, "#teapot"), (PIA, "hers #tea"))
     await place.says((BOB, "about tea"), (ANN, "straße #Straße"))
     assert await place.texts("/tag/tea.atom") == ["#tea two", "one #Tea"]
     assert await place.texts("/tag/TEA.atom") == ["#tea two", "one #Tea"]
