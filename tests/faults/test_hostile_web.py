@@ -7,8 +7,8 @@ small; what shows that somebody was let be is somebody else, who came later and 
 import asyncio
 import random
 import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from itertools import product
 
 import pytest
@@ -163,20 +163,43 @@ async def test_who_is_idle_for_too_long_is_closed() -> None:
         assert server.door.cut_off == 0, "it was no fault of his"
 
 
+@contextmanager
+def greedy(port: int, more: bytes = b"") -> Iterator[None]:
+    """Somebody who asks for a large page and reads nothing of it."""
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(("127.0.0.1", port))
+        client.sendall(HEAD.replace(b"/ ", b"/large ", 1) + more + b"\r\n")
+        yield
+
+
 @pytest.mark.parametrize("ends", [b"", b"Connection: close\r\n"])
 async def test_who_does_not_read_his_page_is_cut_off(ends: bytes) -> None:
     bounds = Bounds(head_s=0.5, answer_s=0.2, look_every_s=0.05)
     async with served(ROUTES, bounds=bounds) as (server, site):
-        greedy = socket.socket()
-        greedy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        with greedy:
-            greedy.connect(("127.0.0.1", site.port))
-            greedy.sendall(HEAD.replace(b"/ ", b"/large ", 1) + ends + b"\r\n")
+        with greedy(site.port, ends):
             async with one(site.port) as later:  # is waited for longer
                 await later.hears_out()
             assert not server.door.inside
             assert server.door.cut_off == 2
         await _is_served(site)
+
+
+async def test_a_stop_does_not_wait_for_who_does_not_read() -> None:
+    async with served(ROUTES, bounds=Bounds(stop_s=0.05)) as (server, site):
+        with greedy(site.port):
+            await _is_served(site)
+            assert len(server.door.inside) == 2
+            await server.stop()
+            await asyncio.sleep(0)  # asyncio tells of the end in its next turn
+            assert not server.door.inside
+
+
+async def test_a_connection_may_have_any_number_of_requests_one_after_the_other() -> None:
+    async with served(ROUTES) as (_, site), one(site.port) as client:
+        for _ in range(50):
+            client.sends(HEAD + b"X: " + b"y" * 8_000 + b"\r\n\r\n")
+            await client.hears()
 
 
 async def test_who_reads_his_page_at_his_own_pace_gets_all_of_it() -> None:

@@ -51,7 +51,7 @@ class Bounds:
     lingering_s: float = 1.0  # for the rest of a body that nobody reads, so that the answer is seen
     look_every_s: float = 1.0
     listen_again_s: float = 60.0
-    stop_s: float = 1.0  # for answers under way when the relay stops
+    stop_s: float = 0.5  # for answers under way when the relay stops
 
 
 class Phase(Enum):
