@@ -29,8 +29,10 @@ KEPT_MINUTES: Final = 1440
 
 
 class Activity:
-    """The counters of one relay. `tier` says what sort of author somebody is, `backlog` how many
-    rows are open for a primary."""
+    """The counters of one relay.
+
+    `tier` says what sort of author somebody is, `backlog` how many rows are open for a primary.
+    """
 
     def __init__(
         self,
@@ -78,16 +80,18 @@ class Activity:
             self._writing.add_done_callback(self._written)
 
     async def _write(self) -> None:
-        rows, self._unwritten = self._unwritten, deque(maxlen=KEPT_MINUTES)
-        while rows:
+        while self._unwritten:
             try:
-                await self._db.write(count, rows[0])
+                await self._db.write(count, self._unwritten[0], committed=self._first_is_written)
             except JournalFull:  # certainly not stored: the disk may have room in a minute
-                rows.extend(self._unwritten)
-                self._unwritten = rows
                 return
-            rows.popleft()
+            except StoreError:  # it may be stored, and must not count twice
+                self._unwritten.popleft()
+                raise
         await self._db.write(thin, self._now())
+
+    def _first_is_written(self, _: None) -> None:
+        self._unwritten.popleft()
 
     def _written(self, writing: asyncio.Task[None]) -> None:
         self._writing = None

@@ -49,6 +49,11 @@ _JOURNALS: Final = {
     "full": "the disk has no room",
     "failed": "cannot be written",
 }
+_LOADS: Final = {
+    "normal": "normal",
+    "busy": "high: posts of bots and outlets come in digests",
+    "peak": "very high: posts of bots and outlets come in digests",
+}
 
 
 class StatusPages:
@@ -98,6 +103,7 @@ class StatusPages:
             points=told(series),
             states=_STATES,
             journals=_JOURNALS,
+            loads=_LOADS,
             in_words=_in_words,
             when=_when,
         )
