@@ -18,7 +18,9 @@ from tests.integration.feed_reader import ATOM, checked_atom, checked_rss, read
 from tests.integration.web_world import Answer, Site, wired_pages
 from tests.integration.wire import RELAY, Wire
 from tests.integration.world import Clock
+from xmpprelay.config import Primary
 from xmpprelay.core.blocks import OPERATOR
+from xmpprelay.core.health import Flag
 from xmpprelay.core.text import short_id
 from xmpprelay.store.posts import PostRow
 
@@ -495,6 +497,29 @@ async def test_a_feed_is_made_once_until_something_changes(place: Place) -> None
     assert made == 3
 
 
+async def test_feeds_are_made_one_after_the_other_and_kept_ones_do_not_wait(place: Place) -> None:
+    await place.says((BOB, "tea"), (ANN, "hers"))
+    await place.gets("/@bob.atom")
+    streams, held, going = place.wire.service.streams, asyncio.Event(), 0
+    of_author = streams.of_author
+
+    async def slow(*arguments: Any, **more: Any) -> Any:
+        nonlocal going
+        going += 1
+        assert going == 1
+        await held.wait()
+        going -= 1
+        return await of_author(*arguments, **more)
+
+    streams.of_author = slow  # type: ignore[method-assign]
+    others = [asyncio.create_task(place.gets(f"/@ann.atom?before={n}")) for n in range(2, 7)]
+    for _ in range(3):
+        await place.gets("/@bob.atom")
+    assert not any(each.done() for each in others)
+    held.set()
+    await asyncio.gather(*others)
+
+
 async def test_what_is_kept_is_bounded(place: Place) -> None:
     await place.says(*((BOB, f"{n} {'x' * 1900}") for n in range(60)))
     pages = place.wire.service.feed_pages
@@ -587,6 +612,25 @@ async def test_all_feeds_tell_of_a_standby_while_it_lasts(place: Place) -> None:
         assert "on standby since 14:02 UTC" in (await place.feed(path)).feed.subtitle
     feeds.note = lambda: ""
     assert (await place.gets("/@bob.atom")).headers["ETag"] == before
+
+
+async def test_the_note_of_a_standby_is_the_same_all_the_time(tmp_path: Path) -> None:
+    """How many wait is not in it: each post would make all feeds new."""
+    primary = Primary(driver="sql", url=f"sqlite:///{tmp_path}/primary.db")
+    async with wired_pages(tmp_path, primary=primary) as (wire, site):
+        place = Place(wire, site, Clock())
+        await place.says((BOB, "join bob"), (ANN, "join ann"), (BOB, "tea"))
+        before = await place.gets("/@bob.atom")
+        assert "standby" not in before.text
+        standby = wire.service.inserting.standby
+        [site_name] = wire.service.inserting.places
+        await standby.flag(site_name, Flag.ON)
+        during = await place.gets("/@bob.atom")
+        assert re.search(r"on standby since [\d-]+ [\d:]+ UTC\. Posts go on here", during.text)
+        await place.says((ANN, "one that waits"))
+        assert (await place.gets("/@bob.atom")).body == during.body
+        await standby.flag(site_name, Flag.OFF)
+        assert (await place.gets("/@bob.atom")).body == before.body
 
 
 async def test_a_relay_without_pages_says_so(tmp_path: Path) -> None:

@@ -36,8 +36,11 @@ KEPT_BYTES: Final = 16 * 2**20
 KEPT_FOR_S: Final = 60.0
 """A feed that is older is made anew, whatever is known of changes."""
 
-MADE_AT_ONCE: Final = 4
-"""Feeds that are being made at the same time: each reads from the database."""
+REST: Final = 3.0
+REST_AT_MOST_S: Final = 0.1
+"""Feeds are made one after the other, and each is followed by a rest so many times as long as it
+took: whoever asks for all pages of all feeds has a quarter of the machine at most, and posts the
+rest. What is kept is given out meanwhile."""
 
 _TYPES: Final = {"atom": ATOM, "rss": RSS}
 
@@ -90,7 +93,7 @@ class FeedPages:
         self._kept: OrderedDict[Wanted, Made] = OrderedDict()
         self._kept_bytes = 0
         self._making: dict[tuple[Wanted, Stamp], asyncio.Task[Made]] = {}
-        self._room = asyncio.Semaphore(MADE_AT_ONCE)
+        self._turn = asyncio.Lock()
 
     def routes(self) -> Sequence[web.RouteDef]:
         """What is served where."""
@@ -225,9 +228,15 @@ class FeedPages:
     async def _make(
         self, wanted: Wanted, stamp: Stamp, make: Callable[[int | None], Awaitable[Feed]]
     ) -> Made:
-        async with self._room:
+        await self._turn.acquire()
+        loop = asyncio.get_running_loop()
+        began_s = loop.time()
+        try:
             feed = await make(wanted.before)
-        body = rss(feed) if wanted.kind == "rss" else atom(feed)
+            body = rss(feed) if wanted.kind == "rss" else atom(feed)
+        finally:
+            rest_s = min(REST_AT_MOST_S, REST * (loop.time() - began_s))
+            loop.call_later(rest_s, self._turn.release)
         tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
         before = self._kept.get(wanted)
         since = self._now().astimezone(UTC).replace(microsecond=0)
