@@ -6,15 +6,18 @@ small; what shows that somebody was let be is somebody else, who came later and 
 
 import asyncio
 import random
+import re
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from itertools import product
+from pathlib import Path
 
 import pytest
 from aiohttp import web
+from yarl import URL
 
-from tests.integration.web_world import Site, raw, served
+from tests.integration.web_world import Site, raw, served, wired_pages
 from xmpprelay.web.connection import Bounds
 from xmpprelay.web.server import WebServer
 
@@ -453,3 +456,65 @@ async def _gone(site: Site, server: WebServer) -> None:
                 client.writer.transport.abort()
     while len(server.door.inside) > 1:
         await _is_served(site)
+
+
+# The relay's own pages
+
+
+VALUES = (
+    "alice", "ALICE", "bob", "nobody", "0", "1", "-1", "zzzzzzzzzzzzz", "9" * 13, "9" * 400,
+    "%00", "%2F", "%2e%2e", "%ff", "%F0%9F%8E%89", "%E2%80%AE", "%0d%0aX:%20y", "a.atom", "@", "*",
+    "%3Cscript%3E", "%27", "%22", "%25", "_" * 20, "K", "%C4%B1", "%EF%BC%A1",
+)  # fmt: skip
+QUERIES = (
+    "", "?", "?page=x", "?page=-1", "?page=1&page=2", "?before=", "?before=x", "?before=0",
+    "?before=1", "?before=-1", "?before=zzzzzzzzzzzzz", "?before=1&before=x", "?before=%D9%A1",
+    f"?before={'9' * 400}", "?span=7d", "?span=x", "?span=%00", "?after=1.5e9", "?x[]=1",
+    "?%ff=%fe", f"?{'a=b&' * 900}",
+)  # fmt: skip
+HEADERS: tuple[dict[str, str], ...] = (
+    {},
+    {"If-None-Match": "*"},
+    {"If-None-Match": '"' + "a" * 4000},
+    {"If-None-Match": 'W/"a", "b",,'},
+    {"If-Modified-Since": "yesterday"},
+    {"If-Modified-Since": "Thu, 31 Dec 9999 23:59:59 GMT"},
+    {"If-Modified-Since": "Thu, 01 Jan 0001 00:00:00 GMT"},
+    {"Range": "bytes=5-1"},
+    {"Accept": "text/*;q=x"},
+    {"Accept-Encoding": "gzip, br;q=0, *"},
+    {"Accept-Language": "\u00ff"},
+    {"X-Forwarded-For": "a" * 4000},
+    {"Host": "evil.test\\@x"},
+)
+
+
+async def test_whatever_is_asked_for_no_page_fails(tmp_path: Path) -> None:
+    dice = random.Random(7)
+    async with wired_pages(tmp_path) as (wire, site):
+        lines = (("a", "join alice"), ("b", "join bob"), ("b", "follow alice"), ("b", "feed new"))
+        for jid, line in lines:
+            wire.says(f"{jid}@example.test/x", line)
+        wire.says("a@example.test/x", "hello #world, see https://example.org/")
+        await wire.quiet()
+        [secret] = {
+            secret for each in wire.sent for secret in re.findall(r"/home/(\w+)", each.body or "")
+        }
+        known = {"handle": "alice", "post": "1", "tag": "world", "secret": secret, "kind": "atom"}
+
+        def filled(template: str) -> str:
+            values = [known, dict.fromkeys(known, dice.choice(VALUES))]
+            return re.sub(r"\{(\w+)[^{}]*\}", lambda name: dice.choice(values)[name[1]], template)
+
+        server = wire.service.web
+        assert server is not None
+        for template in [route.path for route in server.routes] * 30:
+            query, headers = dice.choice(QUERIES), dice.choice(HEADERS)
+            url = URL(site.base_url + filled(template) + query, encoded=True)
+            answer = await site.asks("GET", url, headers=headers)
+            assert answer.status in (200, 301, 302, 304, 307, 308, 400, 404), (url, headers)
+            location = answer.headers.get("Location", site.base_url)
+            assert location.startswith(site.base_url), f"{url} leads to {location}"
+        assert server.answers.failures == 0
+        there = {route for route, status in server.answers.counts if status == 200}
+        assert len(there) >= len(server.routes) - 1, "which has no picture"

@@ -25,6 +25,7 @@ from typing import Any, Self
 import aiohttp
 from aiohttp import web
 from multidict import CIMultiDictProxy
+from yarl import URL
 
 from tests.integration.wire import Wire, wired
 from tests.integration.world import Clock, World
@@ -72,10 +73,11 @@ class Site:
         """What is at a path, or at an address of this relay in whole."""
         return await self.asks("GET", path, headers=headers)
 
-    async def asks(self, method: str, path: str, **more: Any) -> Answer:
-        """The answer to any request."""
+    async def asks(self, method: str, path: str | URL, **more: Any) -> Answer:
+        """The answer to any request; a URL is asked for as it is written."""
         assert self._session is not None, "the site is a context manager"
-        url = path if path.startswith(self.base_url) else self.base_url + path
+        there = isinstance(path, URL) or path.startswith(self.base_url)
+        url = path if there else f"{self.base_url}{path}"
         more |= {"allow_redirects": False, "timeout": aiohttp.ClientTimeout(total=30)}
         async with self._session.request(method, url, **more) as response:
             return Answer(response.status, response.headers, await response.read())
