@@ -2,9 +2,11 @@
 
 import asyncio
 import os
+import re
 import stat
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -13,8 +15,10 @@ from aiohttp import web
 from structlog.testing import capture_logs
 
 from tests.integration.feed_reader import ATOM, checked_atom, checked_rss
-from tests.integration.web_world import wired_pages
+from tests.integration.web_world import pages, wired_pages
 from tests.integration.wire import RELAY, Wire, wired
+from tests.integration.world import World
+from tests.servers.towns import TOWNS
 from xmpprelay.config import Feeds as FeedsConfig
 from xmpprelay.config import Web
 from xmpprelay.copies import Copies
@@ -23,6 +27,7 @@ from xmpprelay.hub import Hub
 from xmpprelay.quickstart.private_server import free_port
 
 ANN, BOB, PIA = (f"{name}@example.test" for name in ("ann", "bob", "pia"))
+RUNS_IN = TOWNS[:1]  # the one test with a server is about what is started with the relay
 BASE: Final = "https://relay.example.test"
 SOON_S: Final = 0.2
 """In place of ten seconds, and of a minute."""
@@ -396,3 +401,35 @@ async def test_the_service_writes_and_tells_by_itself(tmp_path: Path, hub: Local
             shown = stat.S_IMODE(place.stat().st_mode)
             assert shown == mode, "the web server in front is somebody else"
         assert RELAY in (web / "@ann.atom").read_text()
+
+
+async def test_a_running_relay_has_all_of_it_and_has_it_again(
+    world: World, tmp_path: Path, hub: LocalHub
+) -> None:
+    web = tmp_path / "web"
+    tables = FeedsConfig(directory=str(web), hub=hub.address)
+    async with pages(world) as site:
+        world.config = replace(world.config, feeds=tables)
+        alice, bob = await world.authors("alice", "bob")
+        await bob.says("follow alice")
+        told = await bob.says("feed new")
+        [own, *_] = re.findall(r"http\S+", told)
+        await alice.says("tea")
+        await bob.gets_post("tea")
+        assert (await hub.next(1)) == [f"{site.base_url}/@alice.atom"]
+        assert "tea" in (await site.get(own)).text
+        await world.restarts()
+        copies = world.service.copies
+        assert copies is not None
+        await until(copies.idle)
+        assert titles(web / "@alice.atom") == ["tea"]
+        assert there(web) == files_of("alice", "bob")
+        assert "tea" in (await site.get(own)).text
+        await alice.says("feed private")
+        await alice.fence()
+        await world.restarts()
+        assert (await site.get("/@alice.atom")).status == 404
+        assert world.service.copies is not None
+        await until(world.service.copies.idle)
+        assert there(web) == files_of("bob")
+        assert (await site.get(own)).status == 200

@@ -466,6 +466,8 @@ async def test_a_feed_says_since_when_it_is_so(place: Place) -> None:
     await place.gets("/@bob.atom", 200, If_Modified_Since=earlier)
     await place.gets("/@bob.atom", 200, If_Modified_Since=at, If_None_Match='"other"')
     await place.gets("/@bob.atom", 200, If_Modified_Since="nonsense")
+    place.clock.passes(minutes=2)
+    assert (await place.gets("/@bob.atom")).headers["Last-Modified"] == at, "made anew, the same"
     await place.says((BOB, "del #1"))
     place.clock.passes(seconds=5)
     assert parsedate_to_datetime(at) < place.clock.now().astimezone(UTC)
