@@ -125,7 +125,8 @@ class Activity:
         """A span of time up to now. Raises StoreError."""
         self._turn()
         now, first = self._now(), span.first(self._now())
-        rows = await self._db.read(partial(load_activity, since=first, until=now))
+        minutes = span.point_minutes
+        rows = await self._db.read(partial(load_activity, since=first, until=now, minutes=minutes))
         outages = await self._db.read(partial(outages_since, since=first))
         running = self._counting.running(self._delivery.confirmed(), self._backlog())
         away = [Away(each.began, each.ended) for each in outages]

@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import create_engine
+from sqlalchemy import Connection, create_engine, select
 
 from tests.contract.store_world import Opened
-from xmpprelay.core.activity import MINUTE, Span, Tally, floor, series
+from xmpprelay.core.activity import MINUTE, Span, Tally, floor, merged, series
 from xmpprelay.store.activity import count, load_activity, thin
 from xmpprelay.store.database import Database
 from xmpprelay.store.outages import EndRow, Outage, begin_outage, end_outage, outages_since
@@ -32,8 +32,12 @@ def at(minutes: float) -> datetime:
 
 
 async def loaded(db: Database) -> list[Tally]:
-    everything = (datetime(1970, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC))
-    return await db.read(lambda conn: load_activity(conn, *everything))
+    return await db.read(all_rows)
+
+
+def all_rows(conn: Connection) -> list[Tally]:
+    """As they are in the database."""
+    return [Tally(*row) for row in conn.execute(select(activity).order_by(activity.c.minute))]
 
 
 async def thinned(db: Database, now: datetime) -> list[Tally]:
@@ -52,8 +56,32 @@ async def test_what_is_counted_twice_for_a_minute_is_added_up(db: Database) -> N
 async def test_rows_are_asked_for_by_time(db: Database) -> None:
     for minute in range(5):
         await db.write(count, Tally(at(minute), posts=minute))
-    found = await db.read(lambda conn: load_activity(conn, at(1), at(4)))
+    found = await db.read(lambda conn: load_activity(conn, at(1), at(4), 1))
     assert [row.posts for row in found] == [1, 2, 3]
+
+
+@given(
+    st.lists(st.tuples(st.integers(-300, 300), st.integers(0, 9), st.integers(0, 9)), max_size=30),
+    st.sampled_from([1, 10, 60, 720]),
+)
+@settings(max_examples=50, deadline=None)
+def test_rows_are_added_up_as_the_rules_have_it(
+    counted: list[tuple[int, int, int]], minutes: int
+) -> None:
+    engine = create_engine("sqlite://")
+    try:
+        with engine.begin() as conn:
+            activity.create(conn)
+            for minute, posts, backlog in counted:
+                row = Tally(at(minute), posts=posts, bot_posts=1, people=2, backlog=backlog)
+                count(Transaction(conn, NOON, Numbers(1)), [row])
+            by_row: dict[datetime, list[Tally]] = {}
+            for row in all_rows(conn):
+                by_row.setdefault(floor(row.begins, minutes), []).append(row)
+            found = load_activity(conn, at(-999), at(999), minutes)
+            assert found == [merged(rows, begins, minutes) for begins, rows in by_row.items()]
+    finally:
+        engine.dispose()
 
 
 async def test_rows_become_fewer_with_age(db: Database) -> None:
@@ -110,12 +138,12 @@ def test_thinning_keeps_sums(counted: list[tuple[int, int, int]], times: list[in
                 row = Tally(at(-age), posts=posts, deliveries=deliveries, backlog=posts)
                 count(tx, [row])
             for now in sorted(at(minutes) for minutes in times):
-                before = load_activity(conn, at(-(10**6)), at(10**6))
+                before = all_rows(conn)
                 kept = [row for row in before if row.begins >= Span.QUARTER.first(now)]
                 shown = {span: series(before, [], span, now) for span in Span}
                 while thin(tx, [now]) == [True]:
                     pass
-                after = load_activity(conn, at(-(10**6)), at(10**6))
+                after = all_rows(conn)
                 for name in ("posts", "deliveries"):
                     of = [getattr(row, name) for row in after]
                     assert sum(of) == sum(getattr(row, name) for row in kept)

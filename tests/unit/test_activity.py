@@ -183,17 +183,37 @@ def test_outages_are_shown_as_far_as_they_reach_into_the_span() -> None:
     future = Away(at(30), None)
     shown = series([], [lasts, before, future, into], Span.DAY, at(0))
     assert shown.away == [into, lasts]
-    assert shown.away_in(shown.points[0]) == 5 * MINUTE
-    assert shown.away_in(shown.points[1]) == timedelta()
-    assert [shown.away_in(point) for point in shown.points[-4:]] == [
-        5 * MINUTE, 10 * MINUTE, 10 * MINUTE, 1 * MINUTE,
-    ]  # fmt: skip
+    assert shown.standbys[:2] == [5 * MINUTE, timedelta()]
+    assert shown.standbys[-4:] == [5 * MINUTE, 10 * MINUTE, 10 * MINUTE, 1 * MINUTE]
 
 
 def test_outages_of_two_primaries_at_once_count_once() -> None:
     away = [Away(at(-10), at(-4)), Away(at(-8), at(-6)), Away(at(-5), at(-2))]
     shown = series([], away, Span.DAY, at(0))
-    assert shown.away_in(shown.points[-2]) == 8 * MINUTE
+    assert shown.standbys[-2] == 8 * MINUTE
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(-1600, 20), st.one_of(st.none(), st.integers(0, 300))), max_size=12
+    )
+)
+def test_of_each_minute_it_is_known_whether_any_primary_was_away(
+    outages: list[tuple[int, int | None]],
+) -> None:
+    away = [
+        Away(at(began), None if length is None else at(began + length)) for began, length in outages
+    ]
+
+    def was_away(minute: datetime) -> bool:
+        return any(
+            each.began <= minute and (each.ended is None or minute < each.ended) for each in away
+        )
+
+    shown = series([], away, Span.DAY, at(0))
+    for point, standby in zip(shown.points, shown.standbys, strict=True):
+        minutes = [point.begins + n * MINUTE for n in range(point.minutes)]
+        assert standby == MINUTE * sum(map(was_away, minutes))
 
 
 def test_the_spans_are_what_is_kept() -> None:

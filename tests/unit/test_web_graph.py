@@ -142,8 +142,8 @@ def test_whoever_points_at_a_point_sees_its_numbers() -> None:
         "1 Jan 11:40–11:50: 9,000 posts (63 by bots), 111,105 deliveries, 18 new people, "
         "9 waiting, standby for 3 min"
     ) in titles
-    assert told(shown, shown.points[0]) == "31 Dec 11:50–12:00: no numbers"
-    assert told(shown, Tally(at(0))) == "1 Jan 12:00–12:01: 0 posts"
+    assert told(shown.points[0], timedelta()) == "31 Dec 11:50–12:00: no numbers"
+    assert told(Tally(at(0)), timedelta()) == "1 Jan 12:00–12:01: 0 posts"
 
 
 def test_its_title_and_description_are_for_those_who_do_not_see_it() -> None:

@@ -92,7 +92,7 @@ def _series(conn: "Connection") -> "Series":
     from xmpprelay.store.outages import outages_since
 
     at, span = now(), Span(_SPAN)
-    rows = load_activity(conn, span.first(at), at)
+    rows = load_activity(conn, span.first(at), at, span.point_minutes)
     away = [Away(each.began, each.ended) for each in outages_since(conn, span.first(at))]
     return series(rows, away, span, at)
 

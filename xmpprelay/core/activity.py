@@ -198,24 +198,18 @@ class Series:
     span: Span
     ends: datetime  # the end of the minute that runs
     points: Sequence[Tally]  # the last one is as long as it has lasted yet
-    away: Sequence[Away]  # each from before `ends` to after `begins`
+    away: Sequence[Away]  # each from before `ends` to after `begins`, ascending
+    standbys: Sequence[timedelta]  # of each point: for how long of it any primary was away
 
     @property
     def begins(self) -> datetime:
         """Where the first point begins."""
         return self.points[0].begins
 
-    def away_in(self, point: Tally) -> timedelta:
-        """For how long of a point any primary was away."""
-        parts = sorted(
-            (max(each.began, point.begins), min(each.ended or self.ends, point.ends))
-            for each in self.away
-        )
-        covered, upto = timedelta(), point.begins
-        for begins, ends in parts:
-            covered += max(timedelta(), ends - max(begins, upto))
-            upto = max(upto, ends)
-        return covered
+    @property
+    def standby(self) -> timedelta:
+        """For how long of it any primary was away."""
+        return sum(self.standbys, timedelta())
 
 
 def series(rows: Iterable[Tally], away: Iterable[Away], span: Span, now: datetime) -> Series:
@@ -235,7 +229,24 @@ def series(rows: Iterable[Tally], away: Iterable[Away], span: Span, now: datetim
         (each for each in away if each.began < ends and (each.ended or ends) > first),
         key=lambda each: each.began,
     )
-    return Series(span, ends, points, seen)
+    return Series(span, ends, points, seen, _standbys(points, seen, ends))
+
+
+def _standbys(points: Sequence[Tally], away: Sequence[Away], ends: datetime) -> Sequence[timedelta]:
+    """For how long of each point any primary was away; `away` ascends."""
+    lengths = [timedelta()] * len(points)
+    at, upto = 0, points[0].begins
+    for each in away:
+        begins, over = max(each.began, upto), min(each.ended or ends, ends)
+        while at < len(points) and points[at].ends <= begins:
+            at += 1
+        place = at
+        while place < len(points) and points[place].begins < over:
+            point = points[place]
+            lengths[place] += max(timedelta(), min(over, point.ends) - max(begins, point.begins))
+            place += 1
+        upto = max(upto, over)
+    return lengths
 
 
 def spans_of(points: Sequence[Tally]) -> list[tuple[datetime, datetime]]:
@@ -280,7 +291,7 @@ def told(shown: Series) -> list[dict[str, str | int]]:
             "deliveries": each.deliveries,
             "people": each.people,
             "backlog": each.backlog,
-            "standby_s": round(shown.away_in(each).total_seconds()),
+            "standby_s": round(standby.total_seconds()),
         }
-        for each in shown.points
+        for each, standby in zip(shown.points, shown.standbys, strict=True)
     ]

@@ -62,10 +62,9 @@ def description(series: Series) -> str:
     """What there is to be seen, for those who do not see it."""
     points = series.points
     posts, bots = sum(each.posts for each in points), sum(each.bot_posts for each in points)
-    away = sum((series.away_in(each) for each in points), timedelta())
     standby = (
-        f"A primary was on standby for {in_words(away)} of it"
-        if away
+        f"A primary was on standby for {in_words(series.standby)} of it"
+        if series.standby
         else "No primary was on standby"
     )
     return (
@@ -253,20 +252,21 @@ def _n(number: float) -> str:
 
 
 def _hits(series: Series) -> list[str]:
-    return [_hit(series, point) for point in series.points]
+    each = zip(series.points, series.standbys, strict=True)
+    return [_hit(series, point, standby) for point, standby in each]
 
 
-def _hit(series: Series, point: Tally) -> str:
+def _hit(series: Series, point: Tally, standby: timedelta) -> str:
     """Where one points at a point; the last one may be only a minute old."""
     left = min(_x(series, point.begins), _RIGHT - 1)
     wide = max(1, _x(series, point.ends) - left)
     return (
         f'<rect class="g-hit" x="{_n(left)}" y="{_TOP}" width="{_n(wide)}" '
-        f'height="{_BOTTOM - _TOP}"><title>{escape(told(series, point))}</title></rect>'
+        f'height="{_BOTTOM - _TOP}"><title>{escape(told(point, standby))}</title></rect>'
     )
 
 
-def told(series: Series, point: Tally) -> str:
+def told(point: Tally, standby: timedelta) -> str:
     """The numbers of one point, on one line."""
     when = f"{point.begins:%-d %b %H:%M}–{point.ends:%H:%M}"
     if not point.watched:
@@ -280,6 +280,6 @@ def told(series: Series, point: Tally) -> str:
         parts.append(f"{point.people:,} new people")
     if point.backlog:
         parts.append(f"{point.backlog:,} waiting")
-    if away := series.away_in(point):
-        parts.append(f"standby for {in_words(away)}")
+    if standby:
+        parts.append(f"standby for {in_words(standby)}")
     return f"{when}: {', '.join(parts)}"
