@@ -1,6 +1,7 @@
 """How pages are served, whatever is on them: headers, errors, addresses, the log, and the port."""
 
 import asyncio
+import html
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
@@ -174,6 +175,29 @@ async def test_pages_may_be_below_a_path_that_the_proxy_takes_away_or_not(stripp
         )
 
 
+async def test_below_a_path_every_link_of_the_relays_own_pages_leads_to_a_page(
+    tmp_path: Path,
+) -> None:
+    async with wired_pages(tmp_path, path="/some/where") as (wire, site):
+        wire.says("alice@example.test/x", "join alice")
+        wire.says("alice@example.test/x", "hello #world")
+        await wire.quiet()
+        seen, wanted = set[str](), {site.base_url + "/"}
+        while wanted - seen:
+            url = min(wanted - seen)
+            seen.add(url)
+            answer = await site.get(url)
+            assert answer.status == 200, url
+            if answer.headers["Content-Type"].startswith(("text/html", "application/atom")):
+                links = re.findall(r"(?:href|src)=[\"']([^\"']+)", answer.text)
+                here = {html.unescape(link).partition("#")[0] for link in links}
+                assert not {link for link in here if link.startswith("/")}, "a proxy may be before"
+                own = {link for link in here if link.startswith(f"http://127.0.0.1:{site.port}")}
+                assert all(link.startswith(site.base_url) for link in own), own
+                wanted |= own
+        assert {site.base_url + path for path in ("/@alice", "/@alice.atom", "/status")} <= seen
+
+
 async def test_the_front_page_below_a_path_has_a_slash_at_its_end() -> None:
     async with served(ROUTES, path="/relay") as (_, site):
         answer = await site.get("/relay")
@@ -276,6 +300,24 @@ async def test_a_port_in_use_is_said_with_what_to_do_and_tried_again(lines: Line
             assert (await site.get("/@alice")).text == "alice"
         finally:
             await second.stop()
+
+
+@pytest.mark.parametrize(
+    ("listen", "reason", "advice"),
+    [
+        ("192.0.2.1:8080", "Cannot assign requested address", "This machine has no such address"),
+        ("no-such-host.invalid:8080", "nobody knows that name", "Look whether web.listen is right"),
+    ],
+)
+async def test_what_else_keeps_it_from_listening_is_said_too(
+    lines: Lines, listen: str, reason: str, advice: str
+) -> None:
+    server = WebServer(Web(listen=listen, base_url="https://pages.test"), ROUTES)
+    await server.start()
+    await server.stop()
+    [line] = lines.of("web.not_listening")
+    assert (line["listen"], line["reason"]) == (listen, reason)
+    assert line["advice"].startswith(advice)
 
 
 async def test_the_relay_runs_while_its_port_is_in_use(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ A port that is in use is no reason for posts to wait: it is logged, and tried ag
 
 import asyncio
 import os
+import socket
 import unicodedata
 from collections.abc import Sequence
 from contextlib import suppress
@@ -107,7 +108,7 @@ class WebServer:
             log.warning(
                 "web.not_listening",
                 listen=self._listen,
-                reason=os.strerror(error.errno or 0),
+                reason=_reason(error),
                 advice=_ADVICE.get(error.errno or 0, _OTHER_ADVICE),
                 again_in_s=self.door.bounds.listen_again_s,
             )
@@ -161,6 +162,13 @@ class WebServer:
         found = request.clone(rel_url=URL(wanted, encoded=True))
         if (await request.app.router.resolve(found)).http_exception is None:
             raise web.HTTPPermanentRedirect(self._base_url + wanted.removeprefix(self._prefix))
+
+
+def _reason(error: OSError) -> str:
+    """The system's words for it; a name that nobody knows has a number that is no error's."""
+    if isinstance(error, socket.gaierror) or error.errno is None:
+        return "nobody knows that name"
+    return os.strerror(error.errno)
 
 
 async def _named(route: str, page: Handler, request: web.Request) -> web.StreamResponse:
