@@ -294,6 +294,34 @@ async def raw_or_nothing(port: int) -> bytes:
         return await client.hears_out()
 
 
+async def test_between_two_pages_everything_else_has_its_turn() -> None:
+    order = ""
+
+    async def page(_request: web.Request) -> web.Response:
+        nonlocal order
+        order += "p"
+        return web.Response(text="small")
+
+    async def relay() -> None:
+        nonlocal order
+        while True:
+            order += "r"
+            await asyncio.sleep(0)
+
+    async with (
+        served([web.get("/", page)]) as (_, site),
+        crowd(site.port, 50) as many,
+    ):
+        for client in many:
+            client.sends(HEAD + b"\r\n")
+        running = asyncio.create_task(relay())
+        for client in many:
+            await client.hears()
+        running.cancel()
+    assert order.count("p") == 50
+    assert "pp" not in order
+
+
 # What is no request
 
 

@@ -4,6 +4,9 @@ The pages may be mounted at the root of a host or below the path of `web.base_ur
 front may take that path away or not: every route is there under both. Nothing can be sent, only
 read, so that whatever is not GET or HEAD is refused before anybody looks at it.
 
+However many ask at once, pages are begun one after the other, and between two of them everything
+else in the relay has its turn.
+
 A port that is in use is no reason for posts to wait: it is logged, and tried again each minute.
 """
 
@@ -52,6 +55,7 @@ class WebServer:
         self.listening = asyncio.Event()  # set while anybody can connect
         self.answers = Answers()
         self.door = Door(bounds or Bounds())
+        self._turn = asyncio.Lock()
         self._runner: web.AppRunner | None = None
         self._listener: asyncio.Server | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -149,6 +153,8 @@ class WebServer:
             raise web.HTTPNotFound
         if request.match_info.http_exception is not None:
             await self._look_without_slash(request)
+        async with self._turn:
+            await asyncio.sleep(0)  # posts go first
         return await handler(request)
 
     async def _look_without_slash(self, request: web.Request) -> None:
