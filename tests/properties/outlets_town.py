@@ -20,6 +20,7 @@ from xml.sax.saxutils import escape, quoteattr
 
 from tests.integration.clients import RECEIPTS, Stanza, new_id
 from tests.integration.pubsub import EVENT, PUBSUB, items, subscribe
+from tests.integration.web_world import Site, wired_pages
 from tests.integration.wire import HOME, RELAY, Wire, wired
 from tests.integration.world import Clock
 from tests.properties.audience_model import Entry, Plain, gets, reads, sees
@@ -27,6 +28,7 @@ from tests.properties.claims import Claims
 from xmpprelay.config import Limits
 from xmpprelay.core.recipients import State
 from xmpprelay.core.text import parse_message_id, parse_short_id, short_id
+from xmpprelay.quickstart.private_server import free_port
 
 NAMES: Final = ("ann", "bob", "cat", "dan", "eve", "fay")
 PEOPLE: Final = tuple(range(1, len(NAMES) + 1))
@@ -59,12 +61,15 @@ class Town:
         self.texts: dict[str, Entry] = {}  # by the word in it
         self.had: set[tuple[int, int]] = set()  # (person, number)
         self.left: dict[int, set[int]] = {}  # person -> what a return left to `more`, or a digest
+        self.private: set[int] = set()  # who has taken himself off the web
         self.there: set[int] = set()
         self.clock = Clock()
         self.clock.passes(days=2)  # nobody's handle is new any more
         self._folder = folder
         self._ending = AsyncExitStack()
         self._wire: Wire | None = None
+        self._site: Site | None = None
+        self._port = free_port()
         self._came: list[Stanza] = []
 
     # The relay
@@ -74,8 +79,14 @@ class Town:
         assert self._wire is not None, "the relay does not run"
         return self._wire
 
+    @property
+    def site(self) -> Site:
+        assert self._site is not None, "the relay does not run"
+        return self._site
+
     async def starts(self) -> None:
-        self._wire = await self._ending.enter_async_context(wired(self._folder, self.clock))
+        running = wired_pages(self._folder, self.clock, port=self._port)
+        self._wire, self._site = await self._ending.enter_async_context(running)
         outbox = self.wire.service.outbox
         outbox.collect_s, outbox.remote_probes_per_s = 0.0, 1e6  # there is no time here
         # far.test is asked what it is before somebody there may post (S12.3), and now it answers

@@ -21,6 +21,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from tests.properties.audience_model import Entry, sees
 from tests.properties.outlets_town import PEOPLE, SUBSCRIBE, name, new_town, number_of
+from tests.properties.outlets_web import Onlooker
 from xmpprelay.core.text import short_id
 
 EXAMPLES: Final = int(os.environ.get("XMPPRELAY_EXAMPLES", "30"))
@@ -50,6 +51,7 @@ class Outlets(RuleBasedStateMachine):
         folder = tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None)
         self.town = new_town(Path(self._ending.enter_context(folder)))
         self.world = self.town.world
+        self.onlooker = Onlooker(self.town)
         self.waits: set[tuple[int, int]] = set()  # (who, whom): asked, and whom can see it
         self.tokens = 0
         self.hours = 0
@@ -186,6 +188,13 @@ class Outlets(RuleBasedStateMachine):
     @rule(pair=pairs, how=st.sampled_from(["1h", "off"]))
     def digest(self, pair: tuple[int, int], how: str) -> None:
         self._says(pair[0], f"digest @{name(pair[1])} {how}")
+
+    @rule(author=person, on=st.booleans())
+    def be_on_the_web(self, author: int, on: bool) -> None:
+        def changes(_: str) -> None:
+            (self.town.private.discard if on else self.town.private.add)(author)
+
+        self._says(author, f"feed {'public' if on else 'private'}", changes)
 
     # What people write
 
@@ -383,6 +392,11 @@ class Outlets(RuleBasedStateMachine):
     def ask_for_a_post(self, who: int, data: st.DataObject) -> None:
         self._do(self.town.shows(who, self._chosen(data)))
 
+    @rule(pair=pairs)
+    def look_at_the_web(self, pair: tuple[int, int]) -> None:
+        self._do(self.onlooker.reads_own(pair[0]))
+        self._do(self.onlooker.reads_author(pair[1]))
+
     def teardown(self) -> None:
         with self._ending:
             try:
@@ -404,6 +418,11 @@ class Outlets(RuleBasedStateMachine):
         assert not unmet, f"(number, person) not had: {unmet}"
         for who in PEOPLE:
             await town.reads_all(who)
+        await self.onlooker.reads_all()
+        boosted = {e.shown.author for e in town.entries.values() if e.shown} - town.private
+        for author in sorted(boosted)[:1]:  # nor are his posts where others boost them
+            await town.says(author, "feed private", lambda _, who=author: town.private.add(who))
+            await self.onlooker.reads_all()
 
 
 TestOutlets = pytest.mark.timeout(WITHIN_S)(Outlets.TestCase)
