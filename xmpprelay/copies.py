@@ -44,6 +44,9 @@ EVERY_S: Final = 10.0
 AGAIN_S: Final = 60.0
 """And so long is waited where they cannot be."""
 
+_PORTION: Final = 500
+"""Authors who are looked at in one turn of the loop."""
+
 BREATH_S: Final = 0.05
 """Between two authors after the start: posts have the machine in the meantime."""
 
@@ -89,7 +92,8 @@ class Copies:
         self._written: dict[int, str] = {}  # author -> the handle in the names of his files
         self._asked = asyncio.Event()
         self._running: asyncio.Task[None] | None = None
-        self._begun = False
+        self._begun = False  # all have been looked through
+        self._looked_at = -1  # the graph's `public_revision` when that was
         self._failing = False
         self.idle = asyncio.Event()  # set while nothing is left to do
         feeds.touched.append(self._touched)
@@ -125,13 +129,13 @@ class Copies:
         self._asked.set()
 
     def tick(self) -> None:
-        """A minute has passed: see whom the operator has blocked, or not any more."""
-        if self._first or not self._begun:
-            return
-        people = (self._graph.by_handle(handle) for handle in self._graph.handles())
-        for person in filter(None, people):
-            if self._feeds.is_public(person.id) != (person.id in self._written):
-                self._shown_otherwise(person.id)
+        """A minute has passed: if it may be so, see whom the operator has blocked, or not any more.
+
+        Who has come meanwhile and posted nothing has no files until he does.
+        """
+        if self._begun and self._looked_at != self._graph.public_revision:
+            self._begun = False
+            self._ask()
 
     # The work
 
@@ -150,15 +154,22 @@ class Copies:
                 await asyncio.sleep(self._again_s)
 
     async def _begin(self) -> None:
-        """Remove what is of nobody, and see whom there is to write."""
-        public = {
-            handle: person.id
-            for handle in self._graph.handles()
-            if (person := self._graph.by_handle(handle)) and self._feeds.is_public(person.id)
-        }
+        """See who is public: what is of nobody is removed, what may be missing is written."""
+        self._looked_at = self._graph.public_revision
+        public: dict[str, int] = {}
+        for number, handle in enumerate(self._graph.handles()):
+            person = self._graph.by_handle(handle)
+            if person is not None and self._feeds.is_public(person.id):
+                public[handle] = person.id
+            if number % _PORTION == 0:
+                await asyncio.sleep(0)
         await asyncio.to_thread(_tidy, self._directory, public.keys())
-        self._written = {person: handle for handle, person in public.items()}
-        self._first = list(reversed(public.values()))
+        before, self._written = self._written, {who: handle for handle, who in public.items()}
+        left = {who: None for who in self._first if who in self._written}
+        self._first = list(left | {who: None for who in self._written if who not in before})
+        if before:  # others' boosts of them are shown again, or not any more
+            for who in before.keys() ^ self._written.keys():
+                self._questions[_AUTHOR, who] = partial(boosters_of_author, author=who)
         self._begun = True
 
     async def _step(self) -> bool:

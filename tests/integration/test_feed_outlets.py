@@ -269,6 +269,27 @@ async def test_files_of_who_is_not_public_any_more_are_removed(tmp_path: Path) -
         assert there(web) == files_of("pia")
 
 
+async def test_whom_the_operator_blocks_has_no_files_until_he_is_unblocked(tmp_path: Path) -> None:
+    web = tmp_path / "web"
+    async with copying(tmp_path, web, every_s=3600.0) as (wire, copies):
+        await says(wire, (ANN, "join ann"), (BOB, "join bob"), (ANN, "tea"), (BOB, "boost #1"))
+        copies.start()
+        await until(copies.idle)
+        graph = wire.service.graph
+        graph.block(OPERATOR, ANN)
+        copies.tick()
+        await until(copies.idle)
+        assert there(web) == files_of("bob")
+        assert titles(web / "@bob.atom") == []
+        graph.unblock(OPERATOR, ANN)
+        copies.tick()
+        await until(copies.idle)
+        assert titles(web / "@ann.atom") == ["tea"]
+        assert titles(web / "@bob.atom") == ["@bob boosts @ann: tea"]
+        copies.tick()
+        assert copies.idle.is_set(), "nothing has changed"
+
+
 async def test_boosts_in_files_change_with_what_they_show(tmp_path: Path) -> None:
     web = tmp_path / "web"
     async with copying(tmp_path, web) as (wire, copies):
