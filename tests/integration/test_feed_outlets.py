@@ -297,7 +297,10 @@ async def test_boosts_in_files_change_with_what_they_show(tmp_path: Path) -> Non
         await says(wire, (BOB, "boost #1"), (BOB, "boost #2"))
         copies.start()
         await until(copies.idle)
-        await says(wire, (ANN, "edit #1 tea"), (ANN, "del #2"))
+        await says(wire, (ANN, "edit #1 tea"))
+        await until(copies.idle)
+        assert "@bob boosts @ann: tea" in titles(web / "@bob.atom")
+        await says(wire, (ANN, "del #2"))
         await until(copies.idle)
         assert titles(web / "@bob.atom") == ["@bob boosts @ann: tea"]
         await says(wire, (ANN, "feed private"))
