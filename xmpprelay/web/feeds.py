@@ -10,7 +10,6 @@ has the same answer: none. So has every secret that is nobody's, whatever it loo
 """
 
 import asyncio
-import hashlib
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ from xmpprelay.feeds import Feeds, Stamp
 from xmpprelay.people import People
 from xmpprelay.streams import Streams
 from xmpprelay.syndication import ATOM, RSS, Feed, atom, rss
+from xmpprelay.web.caching import has_it, tag_of
 
 KEPT_BYTES: Final = 16 * 2**20
 """Feeds that are kept, all together."""
@@ -237,7 +237,7 @@ class FeedPages:
         finally:
             rest_s = min(REST_AT_MOST_S, REST * (loop.time() - began_s))
             loop.call_later(rest_s, self._turn.release)
-        tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+        tag = tag_of(body)
         before = self._kept.get(wanted)
         since = self._now().astimezone(UTC).replace(microsecond=0)
         if before is not None and before.tag == tag:
@@ -257,25 +257,17 @@ class FeedPages:
     # How it is given out
 
     def _answer(self, request: web.Request, made: Made, rules: Mapping[str, str]) -> web.Response:
-        headers = {"ETag": made.tag, **rules}
+        headers = {"ETag": f'"{made.tag}"', **rules}
         if made.since < self._now().astimezone(UTC).replace(microsecond=0):
             # Not in the second of its making: another one may be made in it, and be as old.
             headers["Last-Modified"] = format_datetime(made.since, usegmt=True)
         if made.hub:
             headers["Link"] = f'<{made.hub}>; rel="hub", <{made.address}>; rel="self"'
-        if _has_it(request, made, known="Last-Modified" in headers):
+        known = made.since if "Last-Modified" in headers else None
+        if has_it(request, made.tag, known):
             return web.Response(status=304, headers=headers)
         kind = _TYPES["rss" if request.path.endswith(".rss") else "atom"]
         return web.Response(body=made.body, content_type=kind, charset="utf-8", headers=headers)
-
-
-def _has_it(request: web.Request, made: Made, *, known: bool) -> bool:
-    """Whether who asks has these bytes (RFC 9110 §13.2.2); a tag counts before a time."""
-    wanted = request.if_none_match
-    if wanted is not None:
-        return any(each.value in (made.tag.strip('"'), "*") for each in wanted)
-    since = request.if_modified_since
-    return known and since is not None and since >= made.since
 
 
 def _before(request: web.Request) -> int | None:

@@ -6,13 +6,11 @@ none. There are no scripts, no cookies, and nothing from elsewhere; what people 
 escaped by the templates, all of it.
 """
 
-import hashlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.resources import files
 from itertools import islice
-from types import MappingProxyType
 from typing import Final, TypeVar
 from urllib.parse import quote
 
@@ -31,6 +29,7 @@ from xmpprelay.feeds import ANYBODY, Feeds
 from xmpprelay.items import Item, Items, Span
 from xmpprelay.people import People
 from xmpprelay.profiles import Profiles
+from xmpprelay.web.caching import answer
 from xmpprelay.web.views import PostView, Views
 
 T = TypeVar("T")
@@ -253,22 +252,6 @@ class Templates:
 def html(request: web.Request, body: bytes) -> web.Response:
     """The answer that brings a page."""
     return answer(request, body, "text/html", f"public, max-age={CACHED_S}")
-
-
-def answer(
-    request: web.Request,
-    body: bytes,
-    content_type: str,
-    cache: str,
-    more: Mapping[str, str] = MappingProxyType({}),
-) -> web.Response:
-    """Bytes, or that they are what the asker has already (RFC 9110 §13.1.2)."""
-    tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
-    headers = {"ETag": tag, "Cache-Control": cache, **more}
-    if tag in (request.headers.get("If-None-Match") or ""):
-        return web.Response(status=304, headers=headers)
-    charset = "utf-8" if content_type.startswith("text/") else None
-    return web.Response(body=body, content_type=content_type, charset=charset, headers=headers)
 
 
 async def _read(reading: Awaitable[T]) -> T:

@@ -31,8 +31,9 @@ from xmpprelay.overview import Looking
 from xmpprelay.overview import told as told_overview
 from xmpprelay.trickle.announcing import span as in_words
 from xmpprelay.web.answers import HEADERS
+from xmpprelay.web.caching import NOTHING, answer
 from xmpprelay.web.graph import svg
-from xmpprelay.web.pages import Templates, answer
+from xmpprelay.web.pages import Templates
 
 MADE_EVERY_S: Final = 15.0
 
@@ -178,9 +179,9 @@ def as_csv(series: Series) -> str:
 
 
 def _answer(
-    request: web.Request, body: bytes, content_type: str, more: Mapping[str, str] | None = None
+    request: web.Request, body: bytes, content_type: str, more: Mapping[str, str] = NOTHING
 ) -> web.Response:
-    return answer(request, body, content_type, f"public, max-age={MADE_EVERY_S:.0f}", more or {})
+    return answer(request, body, content_type, f"public, max-age={MADE_EVERY_S:.0f}", more)
 
 
 def _span(request: web.Request) -> Span:
