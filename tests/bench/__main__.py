@@ -1,9 +1,9 @@
-"""`python -m tests.bench latency`, `slow-domain`, `pubsub` or `routing`, from the repository."""
+"""`python -m tests.bench latency`, `slow-domain`, `pubsub`, `web` or `routing`."""
 
 import argparse
 import asyncio
 
-from tests.bench import latency, pubsub, routing, slow_domain
+from tests.bench import latency, pubsub, routing, slow_domain, web
 from xmpprelay import log
 
 
@@ -17,6 +17,9 @@ def main() -> None:
     of_slow.add_argument("--rounds", type=int, default=5, metavar="N")
     of_pubsub = benchmarks.add_parser("pubsub", help=pubsub.__doc__.splitlines()[0])
     of_pubsub.add_argument("--posts", type=int, default=100, metavar="N")
+    of_web = benchmarks.add_parser("web", help=web.__doc__.splitlines()[0])
+    of_web.add_argument("--posts", type=int, default=100, metavar="N")
+    of_web.add_argument("--rounds", type=int, default=5, metavar="N")
     benchmarks.add_parser("routing", help=routing.__doc__.splitlines()[0])
     asked = parser.parse_args()
     log.configure("warning")
@@ -24,6 +27,8 @@ def main() -> None:
         asyncio.run(latency.main(asked.posts))
     elif asked.benchmark == "pubsub":
         asyncio.run(pubsub.main(asked.posts))
+    elif asked.benchmark == "web":
+        asyncio.run(web.main(asked.posts, asked.rounds))
     elif asked.benchmark == "routing":
         routing.run()
     else:
