@@ -259,7 +259,7 @@ def _hits(series: Series) -> list[str]:
 def _hit(series: Series, point: Tally, standby: timedelta) -> str:
     """Where one points at a point; the last one may be only a minute old."""
     left = min(_x(series, point.begins), _RIGHT - 1)
-    wide = max(1, _x(series, point.ends) - left)
+    wide = _x(series, point.ends) - left
     return (
         f'<rect class="g-hit" x="{_n(left)}" y="{_TOP}" width="{_n(wide)}" '
         f'height="{_BOTTOM - _TOP}"><title>{escape(told(point, standby))}</title></rect>'
