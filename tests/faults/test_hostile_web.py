@@ -10,6 +10,7 @@ import re
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -23,6 +24,9 @@ from xmpprelay.web.server import WebServer
 
 LARGE_BYTES = 32 << 20
 """More than a socket on loopback and a transport hold for somebody who does not read."""
+
+HUNDREDS = 300
+"""With their other ends still within the 1,024 files that a process may usually open."""
 
 HEAD = b"GET / HTTP/1.1\r\nHost: x\r\n"
 CLOSING = HEAD + b"Connection: close\r\n\r\n"
@@ -271,20 +275,20 @@ async def test_for_a_new_one_the_one_that_is_idle_for_longest_has_to_go() -> Non
 
 
 async def test_hundreds_who_say_nothing_keep_nobody_out_for_long() -> None:
-    async with served(ROUTES, bounds=QUICK) as (server, site):
-        async with crowd(site.port, 500) as silent:
+    bounds = replace(QUICK, connections=100)
+    async with served(ROUTES, bounds=bounds) as (server, site):
+        async with crowd(site.port, HUNDREDS) as silent:
             await asyncio.gather(*(client.hears_out() for client in silent))
         assert not server.door.inside
-        assert server.door.came_when_full + server.door.cut_off == 500
+        assert server.door.came_when_full + server.door.cut_off == HUNDREDS
         await _is_served(site)
 
 
 async def test_hundreds_at_once_get_their_page_or_a_closed_door() -> None:
-    async with served(ROUTES) as (server, site):
-        answers = await asyncio.gather(*(raw_or_nothing(site.port) for _ in range(500)))
-        assert sum(answer.endswith(b"small") for answer in answers) >= 200
+    async with served(ROUTES, bounds=Bounds(connections=100)) as (_, site):
+        answers = await asyncio.gather(*(raw_or_nothing(site.port) for _ in range(HUNDREDS)))
+        assert sum(answer.endswith(b"small") for answer in answers) >= 100
         assert all(answer.endswith(b"small") or not answer for answer in answers)
-        assert server.answers.counts["/", 200] >= 200
         await _is_served(site)
 
 
