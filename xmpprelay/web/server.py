@@ -55,6 +55,7 @@ class WebServer:
         self.listening = asyncio.Event()  # set while anybody can connect
         self.answers = Answers()
         self.door = Door(bounds or Bounds())
+        self._trouble = ""  # why nobody can connect, as it was said last
         self._turn = asyncio.Lock()
         self._runner: web.AppRunner | None = None
         self._listener: asyncio.Server | None = None
@@ -109,17 +110,24 @@ class WebServer:
             backlog = min(128, self.door.bounds.connections)
             self._listener = await loop.create_server(made, host, int(port), backlog=backlog)
         except OSError as error:
-            log.warning(
-                "web.not_listening",
-                listen=self._listen,
-                reason=_reason(error),
-                advice=_ADVICE.get(error.errno or 0, _OTHER_ADVICE),
-                again_in_s=self.door.bounds.listen_again_s,
-            )
+            self._say(_reason(error), _ADVICE.get(error.errno or 0, _OTHER_ADVICE))
             return False
+        self._trouble = ""
         self.listening.set()
         log.info("web.listening", listen=self._listen, base_url=self._base_url)
         return True
+
+    def _say(self, reason: str, advice: str) -> None:
+        """Say once why nobody can connect, and what to do."""
+        if reason != self._trouble:
+            log.warning(
+                "web.not_listening",
+                listen=self._listen,
+                reason=reason,
+                advice=advice,
+                again_in_s=self.door.bounds.listen_again_s,
+            )
+        self._trouble = reason
 
     async def _listen_again(self) -> None:
         while True:
@@ -167,7 +175,9 @@ class WebServer:
         wanted = path[:-1]
         found = request.clone(rel_url=URL(wanted, encoded=True))
         if (await request.app.router.resolve(found)).http_exception is None:
-            raise web.HTTPPermanentRedirect(self._base_url + wanted.removeprefix(self._prefix))
+            below = wanted.startswith(f"{self._prefix}/")
+            path = wanted.removeprefix(self._prefix) if below else wanted
+            raise web.HTTPPermanentRedirect(self._base_url + path)
 
 
 def _reason(error: OSError) -> str:
