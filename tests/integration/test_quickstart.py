@@ -23,6 +23,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from xmpprelay.errors import ConfigError, StreamError
@@ -188,6 +189,7 @@ def test_without_a_terminal_the_tour_is_played_and_nothing_is_left(newcomer: New
     assert "alice ← home@relay  You are linked as @alice@127.0.0.1." in out
     assert re.search(r"bob   ← home@relay  \(standby since ..:.. UTC, 3 waiting\)", out)
     assert "primary on standby, 3 before" in out
+    assert re.search(r'reads "You are the best." in her feed.*\n +http://127\S+/@alice.atom\n', out)
     assert re.search(r"is on standby since\s+..:.. UTC,\s+16 waiting", out)
     assert "primary             has taken 16 posts from the queue" in out
     assert "journal             has 17 posts for the primary" in out
@@ -235,6 +237,7 @@ def test_passwords_and_port_stay_those_of_a_kept_folder(newcomer: Newcomer) -> N
         assert second.known
     assert second.passwords == first.passwords
     assert second.server.c2s_port == first.server.c2s_port
+    assert second.pages == first.pages
 
 
 async def test_a_demo_primary_that_is_killed_has_what_it_has_taken(tmp_path: Path) -> None:
@@ -365,6 +368,8 @@ def test_afterwards_the_primary_is_taken_away_and_brought_back_by_hand(newcomer:
     assert "demo_primary" not in " ".join(newcomer.processes().values())
     asyncio.run(posts(said, "Is it down?", "It is."))
     terminal.reads_until("alice: It is.  #")
+    assert "It is." in asyncio.run(page(said, "@alice"))
+    assert "on standby" in asyncio.run(page(said, "status"))
     terminal.types("primary up")
     terminal.reads_until("has taken 2 posts from the queue")
     timeline = asyncio.run(newest(said, 2))
@@ -389,6 +394,15 @@ async def posts(said: str, *texts: str) -> None:
         sent = alice.says("home@relay.example.test", text)
         await alice.sees("an answer", lambda seen: seen.text.startswith("ok #"), answers=sent)
     await alice.log_out()
+
+
+async def page(said: str, path: str) -> str:
+    """What there is to read on a page."""
+    front = re.search(r"pages +(\S+) in a browser", said)
+    assert front is not None
+    async with aiohttp.request("GET", f"{front[1]}{path}") as answer:
+        assert answer.status == 200
+        return await answer.text()
 
 
 async def newest(said: str, count: int) -> list[tuple[str, str]]:

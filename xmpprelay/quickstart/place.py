@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
+from xmpprelay.core.places import Places
 from xmpprelay.errors import ConfigError
 from xmpprelay.quickstart.primaries import DemoPrimary, Table
 from xmpprelay.quickstart.private_server import free_port
@@ -30,6 +31,7 @@ DEMO: Final = ("alice", "bob", "carol")
 VISITOR: Final = "you"
 
 _ACCOUNTS: Final = "accounts.json"
+_PORTS: Final = ("port", "primary_port", "web_port")
 _LONGEST_BYTES: Final = 93  # the relay's socket has 14 more, and the system allows it 107
 
 
@@ -46,6 +48,17 @@ class Place:
     passwords: dict[str, str]  # of DEMO and VISITOR
     server: Prosody
     primary: DemoPrimary | Table | None
+    web_port: int  # the relay's, on this machine
+
+    @property
+    def pages(self) -> Places:
+        """Where the relay's pages and feeds are."""
+        return Places(f"http://127.0.0.1:{self.web_port}")
+
+    @property
+    def web(self) -> dict[str, object]:
+        """The relay's options for them."""
+        return {"listen": f"127.0.0.1:{self.web_port}", "base_url": self.pages.base_url}
 
 
 @contextlib.contextmanager
@@ -58,7 +71,7 @@ def open_place(data_dir: Path | None, kind: Kind = "mastodon") -> Iterator[Place
         with tempfile.TemporaryDirectory(prefix="xmpprelay-") as name:
             folder = Path(name)
             primary = _primary(kind, folder, free_port())
-            yield Place(folder, False, False, _new_passwords(), Prosody(), primary)
+            yield Place(folder, False, False, _new_passwords(), Prosody(), primary, free_port())
         return
     folder = data_dir.absolute()
     problem = _wrong_with_name(folder)
@@ -73,11 +86,17 @@ def open_place(data_dir: Path | None, kind: Kind = "mastodon") -> Iterator[Place
         passwords, ports = _read(accounts) if known else (_new_passwords(), {})
         server.c2s_port = free_port(ports.get("port", server.c2s_port))
         primary_port = free_port(ports.get("primary_port"))
+        web_port = free_port(ports.get("web_port"))
         accounts.touch(mode=0o600)
-        kept = {"passwords": passwords, "port": server.c2s_port, "primary_port": primary_port}
+        kept = {
+            "passwords": passwords,
+            "port": server.c2s_port,
+            "primary_port": primary_port,
+            "web_port": web_port,
+        }
         accounts.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
         primary = _primary(kind, folder, primary_port)
-        yield Place(folder, True, known, passwords, server, primary)
+        yield Place(folder, True, known, passwords, server, primary, web_port)
 
 
 def _primary(kind: Kind, folder: Path, port: int) -> DemoPrimary | Table | None:
@@ -121,7 +140,7 @@ def _read(accounts: Path) -> tuple[dict[str, str], dict[str, int]]:
     try:
         kept = json.loads(accounts.read_text(encoding="utf-8"))
         passwords = {name: str(kept["passwords"][name]) for name in (*DEMO, VISITOR)}
-        ports = {name: int(kept[name]) for name in ("port", "primary_port") if name in kept}
+        ports = {name: int(kept[name]) for name in _PORTS if name in kept}
         if "port" not in ports or not all(1024 <= port <= 65535 for port in ports.values()):
             raise ValueError
         return passwords, ports

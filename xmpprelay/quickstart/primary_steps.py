@@ -13,6 +13,8 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeAlias
 
+import aiohttp
+
 from xmpprelay.quickstart.demo_primary.app import HOST
 from xmpprelay.quickstart.people import PATIENCE_S, NotSeen, Seen
 from xmpprelay.quickstart.place import DEMO, VISITOR, Place
@@ -26,6 +28,8 @@ MORE: Final = 4
 
 DRAINED_WITHIN_S: Final = 30.0
 """So long at most the queue may stay as it is."""
+
+_FETCHED_WITHIN: Final = aiohttp.ClientTimeout(total=PATIENCE_S)
 
 _LISTED: Final = 8
 """Rows of a table that are shown."""
@@ -126,8 +130,24 @@ class PrimarySteps(Steps):
         await self._both_receive(number, sent)
         await asyncio.gather(*(self._goes_on(who) for who in DEMO))
         self._screen.does("all three", f"go on; {MORE * len(DEMO)} more posts are with the others")
+        await self._read_feed("You are the best.")
         alice.forgets()
         await self._ask("alice", "queue", "waiting")
+
+    async def _read_feed(self, text: str) -> None:
+        """Read a post of alice's in her feed, as somebody without any account does."""
+        address = self._place.pages.feed("alice")
+        began = time.perf_counter()
+        try:
+            async with aiohttp.request("GET", address, timeout=_FETCHED_WITHIN) as answer:
+                feed = await answer.text()
+        except (aiohttp.ClientError, OSError) as error:  # TimeoutError is an OSError
+            raise NotSeen(f"alice's feed cannot be read: {error or 'no answer'}.") from error
+        if text not in feed:
+            raise NotSeen(f'alice\'s feed lacks "{text}".')
+        took = time.perf_counter() - began
+        self._screen.does("anybody", f'reads "{text}" in her feed', took)
+        self._screen.note(address)
 
     async def _goes_on(self, who: str) -> None:
         """Somebody posts some more, each of which those have at once who follow him."""

@@ -48,7 +48,7 @@ class RelayFailed(XmppRelayError):
 
 
 class RelayProcess:
-    """A relay on a private server. `limits` and `primary` are options of those tables of its
+    """A relay on a private server. `limits`, `primary` and `web` are options of those tables of its
     configuration."""
 
     def __init__(
@@ -57,6 +57,7 @@ class RelayProcess:
         server: Prosody,
         limits: Mapping[str, float] | None = None,
         primary: Mapping[str, object] | None = None,
+        web: Mapping[str, object] | None = None,
     ) -> None:
         self.config = folder / "xmpprelay.toml"
         self.log = folder / "relay.log"
@@ -64,6 +65,7 @@ class RelayProcess:
         self._server = server
         self._limits = limits or {}
         self._primary = primary or {}
+        self._web = web or {}
         self._process: asyncio.subprocess.Process | None = None
         self._notices: socket.socket | None = None  # what it tells its service manager
         self._watch: asyncio.Task[None] | None = None
@@ -203,6 +205,8 @@ class RelayProcess:
             *(f"{name} = {value}" for name, value in self._limits.items()),
             "[primary]",
             *(f"{name} = {_toml(value)}" for name, value in self._primary.items()),
+            "[web]",
+            *(f"{name} = {_toml(value)}" for name, value in self._web.items()),
             "[log]",
             'format = "console"',
         ]

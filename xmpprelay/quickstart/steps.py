@@ -37,7 +37,7 @@ class Steps:
     def __init__(self, place: Place, screen: Screen, stack: contextlib.AsyncExitStack) -> None:
         self.primary = place.primary
         options = {} if place.primary is None else place.primary.options
-        self.relay = RelayProcess(place.folder, place.server, {"burst": BURST}, options)
+        self.relay = RelayProcess(place.folder, place.server, {"burst": BURST}, options, place.web)
         self.people: dict[str, Person] = {}
         self.home = f"home@{place.server.component_domain}"
         self.took: list[float] = []  # seconds from alice's sending to a follower who was there

@@ -146,7 +146,7 @@ class Tour:
     def _welcome(self) -> None:
         server, passwords = self._place.server, self._place.passwords
         screen, home = self._screen, self._steps.home
-        jid = f"{VISITOR}@{server.domain}"
+        jid, pages = f"{VISITOR}@{server.domain}", self._place.pages
         screen.heading("Now you, with your own client. All of it stays up until you press Ctrl-C.")
         screen.pairs(
             [
@@ -161,6 +161,7 @@ class Tour:
                 ("write to", f"{home}: help, join NAME, follow alice"),
                 ("or add", f"alice@{server.component_domain} to your contacts"),
                 ("or be", f"alice@{server.domain}, with the password {passwords['alice']}"),
+                ("pages", f"{pages.front} in a browser; how all is: {pages.status}"),
                 *self._of_primary(),
             ]
         )
