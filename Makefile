@@ -52,4 +52,6 @@ chaos:
 bench:
 	@tools/setup test
 	.venv/bin/python -m tests.bench latency
+	.venv/bin/python -m tests.bench pubsub
+	.venv/bin/python -m tests.bench web
 	.venv/bin/python -m tests.bench routing

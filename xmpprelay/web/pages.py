@@ -87,6 +87,8 @@ class Pages:
         self._place = place
         self._views = Views(graph, profiles, feeds.places, place.domain, feeds.is_public, now)
         self.templates = Templates(feeds.places, place, note)
+        self._join = f"xmpp:{place.home}?message;body={quote('join yourname')}"
+        self._code = _code(self._join)
         self._style = files("xmpprelay.web").joinpath("static/style.css").read_bytes()
 
     def routes(self) -> Sequence[web.RouteDef]:
@@ -110,11 +112,10 @@ class Pages:
     # The front page
 
     async def _front(self, request: web.Request) -> web.Response:
-        join = f"xmpp:{self._place.home}?message;body={quote('join yourname')}"
         page = self.templates.page(
             "front.html",
-            join=join,
-            code=_code(join),
+            join=self._join,
+            code=self._code,
             policy=self._place.policy,
             mirrored=self._place.mirrored,
             authors=[self._views.author(each) for each in await self._authors()],
