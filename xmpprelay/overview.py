@@ -160,7 +160,7 @@ def told(overview: Overview) -> dict[str, Any]:
         "at": _utc(overview.at),
         "summary": summary(overview),
         "relay": _told_health(overview.health),
-        "primaries": [_told_primary(each) for each in overview.primaries],
+        "primaries": [_told_primary(each, overview.outages) for each in overview.primaries],
         "outages": [_told_outage(each, overview.at) for each in overview.outages],
     }
 
@@ -192,14 +192,16 @@ def _told_health(health: Health | None) -> dict[str, Any]:
     }
 
 
-def _told_primary(each: Situation) -> dict[str, Any]:
+def _told_primary(each: Situation, outages: Sequence[Outage]) -> dict[str, Any]:
     through = each.through_in()
     away = each.since is not None
+    known = state_of(each) != "unknown"
+    back = max((o.ended for o in outages if o.site == each.site and o.ended), default=None)
     return {
         "site": each.site,
         "name": name_of(each.site),
         "state": state_of(each),
-        "since": _utc(each.since),
+        "since": _utc(each.since if away else back if known else None),
         "reason": each.reason if away else None,
         "reason_in_words": reason_in_words(each.reason) if away else None,
         "set_by_operator": None if each.flag is Flag.AUTO else each.flag.value,

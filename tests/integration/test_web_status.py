@@ -139,7 +139,7 @@ async def test_an_outage_is_seen_from_its_begin_to_its_end(scene: Scene) -> None
     after = await scene.json()
     assert "beginning" not in after
     assert after["outages"][0]["carried"] == 3
-    assert after["outages"][0]["ended"] is not None
+    assert after["outages"][0]["ended"] == after["primaries"][0]["since"]
     assert await shapes(scene, "g-away") == 1, "the graph remembers"
 
 

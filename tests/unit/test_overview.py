@@ -75,6 +75,22 @@ def test_a_primary_that_is_there_has_no_reason() -> None:
     assert (primary["per_minute"], primary["through_in_s"]) == (30.0, 60)
 
 
+def test_since_when_a_primary_is_there_is_known_from_its_last_outage() -> None:
+    outages = [
+        Outage("https://social.example", NOON - HOUR, NOON, "timeout", 0),
+        Outage("", NOON - 5 * HOUR, NOON - 4 * HOUR, "timeout", 0),
+        Outage("", NOON - 9 * HOUR, NOON - 8 * HOUR, "timeout", 0),
+    ]
+
+    def since(each: Situation) -> object:
+        return told(Overview(NOON, FINE, [each], outages))["primaries"][0]["since"]
+
+    assert since(UP) == "2030-01-01T08:00:00Z"
+    assert since(AWAY) == "2030-01-01T09:00:00Z"
+    assert since(replace(UP, stance=Stance.STANDBY)) is None, "nobody knows yet how it is"
+    assert since(replace(UP, site="https://other.example")) is None, "it was never away"
+
+
 def test_outages_are_told_with_their_length() -> None:
     outages = [
         Outage("", NOON - HOUR, None, "tls", 0),

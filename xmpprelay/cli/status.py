@@ -116,7 +116,9 @@ def _lines(found: dict[str, Any]) -> list[str]:
 def _primary_lines(each: dict[str, Any]) -> list[str]:
     state = _STATES[each["state"]]
     if each["since"] is not None:
-        state += f" since {_time(each['since'])}, {each['reason_in_words']}"
+        state += f" since {_time(each['since'])}"
+    if each["reason"] is not None:
+        state += f", {each['reason_in_words']}"
     if each["set_by_operator"] and each["reason"] != "operator":
         state += f"; the operator has set standby {each['set_by_operator']}"
     waiting = _posts(each["waiting"])
