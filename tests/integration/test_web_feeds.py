@@ -249,6 +249,19 @@ async def test_a_language_is_told_of_each_post(place: Place) -> None:
     assert entry.get("{http://www.w3.org/XML/1998/namespace}lang") == "de"
 
 
+async def test_what_a_client_has_uploaded_is_an_enclosure(place: Place) -> None:
+    await place.says((BOB, "hello"))
+    address = "https://up.test/tea.png"
+    place.wire.feeds(
+        f"<message from='{BOB}/phone' to='home@{RELAY}' type='chat' id='up'><body>{address}</body>"
+        f"<x xmlns='jabber:x:oob'><url>{address}</url></x></message>"
+    )
+    await place.wire.quiet()
+    for kind in ("atom", "rss"):
+        [enclosure] = (await place.feed(f"/@bob.{kind}")).entries[0].enclosures
+        assert (enclosure.href, enclosure.type) == (address, "image/png"), kind
+
+
 # --- Somebody's own ------------------------------------------------------------------------------
 
 
