@@ -127,6 +127,8 @@ def summary(overview: Overview) -> str:
             f"Posts go out at once. {_names(late)} {'is' if len(late) == 1 else 'are'} there, and "
             "what has waited is being inserted."
         )
+    if any(state_of(each) == "unknown" for each in overview.primaries):
+        return "Posts go out at once. Whether the primary is there is not known yet."
     into = " and are inserted into the primary" if overview.primaries else ""
     return f"All is well: posts go out at once{into}."
 

@@ -40,6 +40,7 @@ def of(*primaries: Situation, health: Health | None = FINE) -> Overview:
         (of(AWAY, health=replace(FINE, load=LoadState.BUSY)), "is on standby since 1 Jan 09:00 UTC (3 h)"),  # noqa: E501
         (of(UP, health=replace(FINE, load=LoadState.BUSY)), "go into digests for now"),
         (of(UP, AWAY, ELSEWHERE), "The primary, social.example are on standby since 1 Jan 09:00"),
+        (of(replace(UP, stance=Stance.STANDBY)), "Whether the primary is there is not known yet."),
         (of(replace(UP, stance=Stance.TRICKLE)), "The primary is there, and what has waited"),
     ],
 )  # fmt: skip
