@@ -3,6 +3,8 @@
     async with Browser() as browser:
         page = await browser.opens(url, width=390)
         assert await page.problems() == []
+
+`problems` are findings of axe-core, what the console says, and what is wider than the page.
 """
 
 import os
