@@ -5,7 +5,7 @@
     │   ├── BadRequest            nothing to post, or not to be read
     │   ├── BadEntry              an item that is no Atom entry with a text
     │   ├── BadCommand            a line that looks like a command and is none; carries the usage
-    │   ├── NotThere              a command of a later version
+    │   ├── NotThere              a command for what this relay has not
     │   ├── NotRegistered         posting needs a handle
     │   ├── UnknownHandle         nobody here has that handle
     │   ├── Moved                 somebody had that address and has another one
@@ -78,7 +78,7 @@ class BadCommand(RelayError):
 
 
 class NotThere(RelayError):
-    """The command exists in the grammar, but not yet in this version."""
+    """The command needs what this relay has not, such as pages."""
 
     condition = "feature-not-implemented"
     type = "cancel"

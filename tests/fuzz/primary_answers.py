@@ -294,6 +294,9 @@ def _check(found: object) -> None:
 
 
 def _shows_token(found: object) -> bool:
+    """Whether it is in what the driver says; ids and addresses are the service's own words."""
+    if isinstance(found, Result):
+        found = found.reason, found.detail
     return not isinstance(found, (str, Found, login.Who)) and TOKEN in repr(found)
 
 

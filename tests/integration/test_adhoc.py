@@ -10,7 +10,7 @@ from slixmpp.exceptions import IqError
 from tests.integration.clients import Person
 from tests.integration.test_questions import info
 from tests.integration.world import World
-from xmpprelay.commands.run import WORKING
+from xmpprelay.commands.verbs import VERBS
 
 COMMANDS: Final = "http://jabber.org/protocol/commands"
 DATA: Final = "jabber:x:data"
@@ -78,7 +78,7 @@ async def test_every_command_that_works_is_a_node_at_home_and_at_the_domain(worl
     [alice] = await world.people("alice")
     client = Client(alice)
     for address in (alice.home, alice.relay):
-        assert set(await client.nodes(address)) == {*WORKING, "settings"}
+        assert set(await client.nodes(address)) == {*(verb.name for verb in VERBS), "settings"}
         _, features = await info(alice, address)
         assert COMMANDS in features
 

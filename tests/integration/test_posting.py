@@ -211,20 +211,7 @@ async def test_changes_of_a_post_are_not_posted_as_text(world: World) -> None:
     assert await posted_since(bob, alice) == []
 
 
-# --- commands, of this version and later ones ----------------------------------------------------
-
-LATER: Final = ("feed", "feed new")
-
-
-async def test_commands_of_later_versions_are_answered_and_never_posted(world: World) -> None:
-    alice, bob = await world.authors("alice", "bob")
-    await bob.says("follow alice")
-    for line in LATER:
-        for to in (alice.home, alice.relay, alice.author("bob")):
-            refused = await alice.is_refused(line, to)
-            assert refused.condition == "feature-not-implemented", line
-            assert "is not there yet" in refused.text, line
-    assert await posted_since(bob, alice) == []
+# --- commands ------------------------------------------------------------------------------------
 
 
 async def test_a_message_to_one_person_is_never_posted(world: World) -> None:

@@ -27,7 +27,6 @@ from xmpprelay.commands.grammar import Command, Line, parse
 from xmpprelay.commands.verbs import help_text, help_verb
 from xmpprelay.core.graph import Graph
 from xmpprelay.core.model import Draft, Person
-from xmpprelay.errors import NotThere
 from xmpprelay.people import People
 
 
@@ -73,11 +72,8 @@ class Commands:
 
         `draft` is the message as it came; `here` the author in whose window it was typed.
         """
-        function = _VERBS.get(command.verb)
-        if function is None:
-            raise NotThere(f"`{command.verb}` is not there yet. `help` lists what is.")
         call = Call(draft, command.arguments, command.text, here)
-        return await function(self._rooms, call)
+        return await VERBS[command.verb](self._rooms, call)
 
     def read(self, text: str, sender: str, here: Person | None = None) -> Line:
         """What somebody has written, maybe in the window of an author (S15).
@@ -103,7 +99,7 @@ async def _help(rooms: Rooms, call: Call) -> str:
     """`help`, `help VERB`."""
     del rooms
     verb = call.arguments.get("verb")
-    return help_text(WORKING) if verb is None else help_verb(str(verb), WORKING)
+    return help_text() if verb is None else help_verb(str(verb))
 
 
 async def _ping(rooms: Rooms, call: Call) -> str:
@@ -112,7 +108,7 @@ async def _ping(rooms: Rooms, call: Call) -> str:
     return "pong"
 
 
-_VERBS: Final[Mapping[str, Function]] = {
+VERBS: Final[Mapping[str, Function]] = {
     "help": _help,
     "ping": _ping,
     **follows.VERBS,
@@ -127,8 +123,6 @@ _VERBS: Final[Mapping[str, Function]] = {
     **service.VERBS,
     **writing.VERBS,
 }
+"""What each verb of the grammar does, by its name."""
 
 _SHOW_AN_AUTHOR: Final = frozenset({"last", "whois"})
-
-WORKING: Final = frozenset(_VERBS)
-"""The verbs that this version can do."""

@@ -8,7 +8,7 @@ What a command does is not here, and neither is which of them work in this versi
 help says so.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
@@ -355,15 +355,11 @@ _LEGEND: Final = {
 }
 
 
-def help_text(working: Collection[str]) -> str:
-    """What a person can type, in about 20 lines on a phone: the working commands, by heading.
-
-    `working` holds the names of the verbs that this version can do.
-    """
+def help_text() -> str:
+    """What a person can type, in about 20 lines on a phone: the commands, by heading."""
     headings: dict[str, list[str]] = {}
     for verb in VERBS:
-        if verb.name in working:
-            headings.setdefault(verb.group, []).append(verb.name)
+        headings.setdefault(verb.group, []).append(verb.name)
     return "\n".join(
         [
             "What you type is posted, unless it is a command:",
@@ -374,14 +370,12 @@ def help_text(working: Collection[str]) -> str:
     )
 
 
-def help_verb(word: str, working: Collection[str]) -> str:
-    """What one command does and how it is typed; for one that does not work yet, just that."""
+def help_verb(word: str) -> str:
+    """What one command does and how it is typed."""
     name = word.strip().lower().removeprefix(":")
     verb = BY_WORD.get(name)
     if verb is None:
         return f"There is no command `{name[:20]}`: `help` lists them."
-    if verb.name not in working:
-        return f"`{verb.name}` is not there yet."
     lines = [f"{verb.help}", *(f"`{usage}`" for usage in verb.usage.split(" / "))]
     if verb.aliases:
         lines.append(f"Also: {', '.join(verb.aliases)}")

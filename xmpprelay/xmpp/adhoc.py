@@ -27,7 +27,7 @@ from xmpprelay.commands.forms import (
     read_field,
     read_form,
 )
-from xmpprelay.commands.run import WORKING, Commands
+from xmpprelay.commands.run import Commands
 from xmpprelay.commands.settings import FORM, present, set_all
 from xmpprelay.commands.values import Value
 from xmpprelay.commands.verbs import BY_WORD, VERBS, Slot
@@ -117,7 +117,7 @@ class AdHoc:
 
     def _nodes(self, asker: str, target: Address) -> dict[str, str]:
         at_author = isinstance(target, Author)
-        verbs = (v for v in VERBS if v.name in WORKING and (not at_author or about_a_person(v)))
+        verbs = (v for v in VERBS if not at_author or about_a_person(v))
         nodes = {verb.name: f"{verb.name}: {verb.help}" for verb in verbs}
         if not at_author:
             nodes[SETTINGS] = "settings: All your settings in one form."
