@@ -110,7 +110,10 @@ async def test_a_picture_is_shown_once_its_metadata_come(world: World) -> None:
             METADATA, None, metadata("0" * 40, " url='http://127.0.0.1:1/x.png'"),
             "item-not-found", None,
         ),
-        (NICK, None, f"<nick xmlns='{NICK}'>{'x' * 51}</nick>", "not-acceptable", "payload-too-big"),
+        (
+            NICK, None, f"<nick xmlns='{NICK}'>{'x' * 51}</nick>",
+            "not-acceptable", "payload-too-big",
+        ),
     ],
 )  # fmt: skip
 async def test_what_is_no_picture_is_refused_and_changes_nothing(
