@@ -17,7 +17,7 @@ from base64 import b32encode
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, TypeAlias
+from typing import Final
 
 from sqlalchemy import Connection
 
@@ -41,8 +41,13 @@ SECRET_BYTES: Final = 16
 ANYBODY: Final = ""
 """Who reads a public feed, as a bare JID: nobody in particular."""
 
-Stamp: TypeAlias = tuple[object, ...]
-"""What a feed was made of: as long as it is the same, so is the feed."""
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """What a feed was made of: as long as it is the same, so is the feed."""
+
+    posted: int  # another one: something has been posted since, and may be lacking
+    allowed: tuple[object, ...]  # another one: something in it may be nobody's to see any more
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,18 +175,19 @@ class Feeds:
 
     def stamp_of_author(self, author: int) -> Stamp:
         """What the public feeds of an author are made of."""
-        return (self._posted.get(author, 0), *self._public())
+        return Stamp(self._posted.get(author, 0), self._public())
 
     def stamp_of_tags(self) -> Stamp:
         """What the feeds of tags are made of."""
-        return (self._tagged, *self._public())
+        return Stamp(self._tagged, self._public())
 
-    def stamp_of_own(self) -> Stamp:
-        """What everybody's own feeds are made of."""
+    def stamp_of_own(self, reader: Person) -> Stamp:
+        """What somebody's own feeds are made of."""
         graph = self._graph
-        return (self._db.next_number, graph.revision, graph.follow_revision, *self._public())
+        allowed = (reader, graph.revision, graph.follow_revision, *self._public())
+        return Stamp(self._db.next_number, allowed)
 
-    def _public(self) -> Stamp:
+    def _public(self) -> tuple[object, ...]:
         return self._changes, self._graph.public_revision, self.note()
 
     def posted(self, post: Post) -> None:

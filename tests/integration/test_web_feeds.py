@@ -23,6 +23,7 @@ from xmpprelay.core.blocks import OPERATOR
 from xmpprelay.core.health import Flag
 from xmpprelay.core.text import short_id
 from xmpprelay.store.posts import PostRow
+from xmpprelay.web.feeds import LATE_S
 
 ANN, BOB, CAT, PIA = (f"{name}@example.test" for name in ("ann", "bob", "cat", "pia"))
 OPEN: Final = ("/@bob.atom", "/@bob.rss", "/@bob/with-replies.atom")
@@ -45,6 +46,7 @@ class Place:
             await self.wire.quiet()
             told = (each for each in self.wire.taken() if each.to == who)
             answers.append(next((each.body or each.text for each in told if said(each)), ""))
+            self.clock.passes(seconds=LATE_S)
         return answers
 
     async def gets(self, path: str, status: int = 200, **headers: str) -> Answer:
@@ -510,6 +512,25 @@ async def test_a_feed_is_made_once_until_something_changes(place: Place) -> None
     place.clock.passes(seconds=61)
     await place.gets("/@bob.atom")
     assert made == 3
+
+
+async def test_a_post_may_come_a_moment_late_and_what_is_hidden_goes_at_once(place: Place) -> None:
+    async def at_once(line: str) -> None:
+        place.wire.says(BOB, line)
+        await place.wire.quiet()
+
+    await place.says((BOB, "tea"), (ANN, "boost #1"))
+    assert await place.texts("/@bob.atom") == await place.texts("/@ann.atom") == ["tea"]
+    await at_once("milk")
+    assert await place.texts("/@bob.atom") == ["tea"]
+    place.clock.passes(seconds=LATE_S)
+    assert await place.texts("/@bob.atom") == ["milk", "tea"]
+    await at_once("edit #1 green tea")
+    assert await place.texts("/@bob.atom") == ["milk", "green tea"]
+    assert await place.texts("/@ann.atom") == ["green tea"]
+    await at_once("feed private")
+    await place.gets("/@bob.atom", 404)
+    assert await place.texts("/@ann.atom") == []
 
 
 async def test_feeds_are_made_one_after_the_other_and_kept_ones_do_not_wait(place: Place) -> None:

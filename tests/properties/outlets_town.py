@@ -29,6 +29,7 @@ from xmpprelay.config import Limits
 from xmpprelay.core.recipients import State
 from xmpprelay.core.text import parse_message_id, parse_short_id, short_id
 from xmpprelay.quickstart.private_server import free_port
+from xmpprelay.web.feeds import LATE_S
 
 NAMES: Final = ("ann", "bob", "cat", "dan", "eve", "fay")
 PEOPLE: Final = tuple(range(1, len(NAMES) + 1))
@@ -312,6 +313,7 @@ class Town:
 
     def adds(self, entry: Entry, token: str | None) -> None:
         """An entry is in the journal; `token` is the word in its text, if it has one."""
+        self.clock.passes(seconds=LATE_S)  # until then it may be lacking in a feed
         entry.mutes = dict(self.world.mutes)
         self.entries[entry.number] = entry
         if token is not None:

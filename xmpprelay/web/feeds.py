@@ -33,6 +33,11 @@ from xmpprelay.web.caching import has_it, tag_of
 KEPT_BYTES: Final = 16 * 2**20
 """Feeds that are kept, all together."""
 
+LATE_S: Final = 1.0
+"""What is posted may come so late into a feed that was asked for just before: who posts all the
+time, and is read by many, does not have his feed made for each. Nothing that must not be seen any
+more is given out for a moment."""
+
 KEPT_FOR_S: Final = 60.0
 """A feed that is older is made anew, whatever is known of changes."""
 
@@ -92,7 +97,7 @@ class FeedPages:
         self._monotonic = monotonic
         self._kept: OrderedDict[Wanted, Made] = OrderedDict()
         self._kept_bytes = 0
-        self._making: dict[tuple[Wanted, Stamp], asyncio.Task[Made]] = {}
+        self._making: dict[tuple[Wanted, tuple[object, ...]], asyncio.Task[Made]] = {}
         self._turn = asyncio.Lock()
 
     def routes(self) -> Sequence[web.RouteDef]:
@@ -189,7 +194,7 @@ class FeedPages:
         make: Callable[[int | None], Awaitable[Feed]],
     ) -> web.Response:
         wanted = Wanted(sort, request.match_info["secret"], kind, _before(request))
-        stamp = (reader, *self._feeds.stamp_of_own())
+        stamp = self._feeds.stamp_of_own(reader)
         return self._answer(request, await self._made(wanted, stamp, make), _SECRET)
 
     # What is kept
@@ -199,11 +204,12 @@ class FeedPages:
     ) -> Made:
         """The feed as it is now; made once, however many ask for it meanwhile."""
         kept = self._kept.get(wanted)
-        fresh_s = self._monotonic() - KEPT_FOR_S
-        if kept is not None and kept.stamp == stamp and kept.at_s > fresh_s:
-            self._kept.move_to_end(wanted)
-            return kept
-        key = (wanted, stamp)
+        if kept is not None and kept.stamp.allowed == stamp.allowed:
+            for_s = KEPT_FOR_S if kept.stamp == stamp else LATE_S
+            if self._monotonic() < kept.at_s + for_s:
+                self._kept.move_to_end(wanted)
+                return kept
+        key = (wanted, stamp.allowed)
         making = self._making.get(key)
         if making is None:
             making = asyncio.get_running_loop().create_task(self._make(wanted, stamp, make))
@@ -214,7 +220,7 @@ class FeedPages:
         except RelayError as error:
             raise web.HTTPServiceUnavailable(text=error.sentence) from error
 
-    def _is_made(self, key: tuple[Wanted, Stamp], making: asyncio.Task[Made]) -> None:
+    def _is_made(self, key: tuple[Wanted, tuple[object, ...]], making: asyncio.Task[Made]) -> None:
         del self._making[key]
         if not making.cancelled():
             making.exception()  # whoever still waits is told; maybe nobody does
@@ -230,7 +236,7 @@ class FeedPages:
     ) -> Made:
         await self._turn.acquire()
         loop = asyncio.get_running_loop()
-        began_s = loop.time()
+        began_s, at_s = loop.time(), self._monotonic()
         try:
             feed = await make(wanted.before)
             body = rss(feed) if wanted.kind == "rss" else atom(feed)
@@ -242,7 +248,7 @@ class FeedPages:
         since = self._now().astimezone(UTC).replace(microsecond=0)
         if before is not None and before.tag == tag:
             since = before.since
-        made = Made(body, tag, since, stamp, self._monotonic(), feed.hub, feed.at)
+        made = Made(body, tag, since, stamp, at_s, feed.hub, feed.at)
         self._keep(wanted, made)
         return made
 
