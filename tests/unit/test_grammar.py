@@ -119,6 +119,17 @@ COMMANDS: list[tuple[str, str, dict[str, Value]]] = [
             ),
         },
     ),
+    (
+        "group news @-dash@other.org --dash@other.org",
+        "group",
+        {
+            "group": Group("news"),
+            "members": (
+                Member(Jid("-dash@other.org")),
+                Member(Jid("-dash@other.org"), remove=True),
+            ),
+        },
+    ),
     ("groups", "groups", {}),
     ("off", "off", {}),
     ("off 3h", "off", {"span": 3 * HOUR}),

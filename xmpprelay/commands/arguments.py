@@ -17,6 +17,7 @@ from enum import IntEnum
 from typing import Final, Protocol
 
 from xmpprelay.commands.values import (
+    DASHES,
     UNITS,
     Code,
     Domain,
@@ -207,9 +208,6 @@ class GroupName:
         return Miss(Cause.NAME, f"you have no group {name}")
 
 
-_DASHES: Final = "-–−"  # keyboards make a longer one of it
-
-
 class Members:
     """One person of a `group` line, with `-` in front if he is to leave it."""
 
@@ -217,7 +215,7 @@ class Members:
 
     def fit(self, word: Word, reading: Reading) -> tuple[Member, ...] | Miss | None:
         """One member, in a tuple."""
-        remove = word.text[:1] in _DASHES and word.text != ""
+        remove = word.text[:1] in DASHES and word.text != ""
         who = WHO.fit(Word(word.text[1:], word.quoted) if remove else word, reading)
         return (Member(who, remove),) if isinstance(who, Handle | Jid) else who
 

@@ -96,6 +96,10 @@ Value = (
 """What an argument can be. A `str` is a word of a choice, a language, a zone or a new handle."""
 
 
+DASHES: Final = "-–−"
+"""In front of who is to leave a group: keyboards make a longer one of it."""
+
+
 def show(value: Value) -> str:
     """The value as it is typed, with its mark."""
     match value:
@@ -118,9 +122,17 @@ def show(value: Value) -> str:
         case time():
             return f"{value:%H:%M}"
         case tuple():
-            return " ".join(f"{'-' if one.remove else ''}{show(one.who)}" for one in value)
+            return " ".join(map(_show_member, value))
         case int() | str():
             return str(value)
+
+
+def _show_member(one: Member) -> str:
+    """With a mark where an address that begins with a dash would read as who is to leave."""
+    text = show(one.who)
+    if one.remove:
+        return f"-{text}"
+    return f"@{text}" if text[0] in DASHES else text
 
 
 def _show_span(span: timedelta) -> str:
