@@ -95,6 +95,7 @@ class Copies:
         self._begun = False  # all have been looked through
         self._looked_at = -1  # the graph's `public_revision` when that was
         self._failing = False
+        self.failures = 0  # what was not foreseen
         self.idle = asyncio.Event()  # set while nothing is left to do
         feeds.touched.append(self._touched)
         feeds.shown_otherwise.append(self._shown_otherwise)
@@ -150,6 +151,7 @@ class Copies:
                 self._has_failed(error)
                 await asyncio.sleep(self._again_s)
             except Exception:  # the top of the loop: the next minute may be better
+                self.failures += 1
                 log.exception("feeds.failed")
                 await asyncio.sleep(self._again_s)
 

@@ -132,6 +132,7 @@ class Digests:
         self.feed: Callable[[int], str] = lambda _: ""
         self._ticking: asyncio.Task[None] | None = None
         self._returns: set[asyncio.Task[None]] = set()
+        self.failures = 0  # what was not foreseen
         self._chosen: dict[tuple[int, str], _Chosen] = {}
         self._round: dict[int, int] = {}  # author -> the round that was sent last
         self._flushed: dict[tuple[int, str], int] = {}  # since the round under way was read
@@ -159,6 +160,7 @@ class Digests:
         except StoreError as error:
             log.warning("digests.not_sent", why=error.sentence)
         except Exception:  # the top of the task: the next minute may be better
+            self.failures += 1
             log.exception("digests.failed")
         finally:
             self._ticking = None

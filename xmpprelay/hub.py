@@ -59,6 +59,7 @@ class Hub:
         self._asked = asyncio.Event()
         self._running: asyncio.Task[None] | None = None
         self._failing = False
+        self.failures = 0  # what was not foreseen
         feeds.touched.append(self._touched)
 
     def start(self) -> None:
@@ -90,6 +91,7 @@ class Hub:
                 try:
                     await self._tell(feed)
                 except Exception:  # the top of the loop: the next feed may be better
+                    self.failures += 1
                     log.exception("hub.failed")
 
     async def _wait(self) -> None:

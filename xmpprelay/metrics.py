@@ -63,7 +63,7 @@ class Metrics:
         inserting: Inserting,
         *,
         not_taken: Callable[[], int],
-        failures: Mapping[str, Callable[[], int]],
+        failures: Callable[[], Mapping[str, int]],
         now: Callable[[], datetime],
         monotonic: Callable[[], float],
     ) -> None:
@@ -127,8 +127,8 @@ class Metrics:
             "What went wrong by a fault of the relay's own; each is in the log.",
             ["room"],
         )
-        for room, count in self._failures.items():
-            failures.add_metric([room], count())
+        for room, count in self._failures().items():
+            failures.add_metric([room], count)
         yield failures
 
     def _of_the_server(self) -> Iterator[Metric]:

@@ -12,6 +12,7 @@ time, beside the loop and not in its way, and what does not fit into the queue b
 """
 
 import asyncio
+import struct
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
@@ -99,8 +100,8 @@ def _small(image: Image.Image) -> Image.Image:
 def _upright(image: Image.Image) -> Image.Image:
     try:
         return ImageOps.exif_transpose(image)
-    except Exception:  # noqa: BLE001 - broken EXIF data say nothing of how it is to be turned
-        return image
+    except (SyntaxError, struct.error, TypeError, ValueError):  # what Pillow raises for broken EXIF
+        return image  # it says nothing of how the picture is to be turned
 
 
 def _written(image: Image.Image) -> Picture:

@@ -288,6 +288,7 @@ class Service:
         self._ticking: asyncio.Task[None] | None = None
         self._looking: asyncio.Task[None] | None = None  # a new presence is being shown
         self._minutes = 0
+        self._failures = 0  # of ticks
 
     def _seeing_less(self, monotonic: Callable[[], float]) -> None:
         limits = self.config.limits
@@ -589,14 +590,21 @@ class Service:
             self.volume,
             self.inserting,
             not_taken=lambda: self.intake.not_taken,
-            failures={
-                "stream": lambda: self.component.failures,
-                "intake": lambda: self.intake.failures,
-                "primary": lambda: self.inserting.failures + self.inserting.engine.failures,
-            },
+            failures=self.failures,
             now=self._now,
             monotonic=self._monotonic,
         )
+
+    def failures(self) -> dict[str, int]:
+        """How often something unforeseen has happened since the start, by room; all is logged."""
+        return {
+            "stream": self.component.failures,
+            "intake": self.intake.failures,
+            "primary": self.inserting.failures + self.inserting.engine.failures,
+            "profiles": self.appearance.failures + self.own_cards.failures,
+            "feeds": sum(each.failures for each in (self.hub, self.copies) if each is not None),
+            "minute": self._failures + self.digests.failures + self.volume.failures,
+        }
 
     def _note(self) -> str:
         """What is said on each page while a primary is away."""
@@ -698,6 +706,7 @@ class Service:
             try:
                 self.tick()
             except Exception:  # the top of the loop: the next minute may be better
+                self._failures += 1
                 log.exception("tick.failed")
 
     def tick(self) -> None:

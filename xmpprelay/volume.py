@@ -64,6 +64,7 @@ class Volume:
         self._minutes = 0
         self._measuring: asyncio.Task[None] | None = None
         self._sampling: asyncio.Task[None] | None = None
+        self.failures = 0  # what was not foreseen
 
     # Tiers
 
@@ -163,6 +164,7 @@ class Volume:
             try:
                 self.sample()
             except Exception:  # the top of the loop: the next sample may be better
+                self.failures += 1
                 log.exception("load.not_measured")
 
     def minute(self) -> None:

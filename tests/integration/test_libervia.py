@@ -8,15 +8,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tests.integration.clients import Person
 from tests.integration.world import World
-from tests.servers.libervia import IS_HERE, Libervia
+from tests.servers.libervia import Libervia
+from tests.servers.rare import needs
 from tests.servers.towns import TOWNS
 
 RUNS_IN = TOWNS[:1]  # all of it is between the client and the relay
-pytestmark = pytest.mark.skipif(not IS_HERE, reason="Libervia's command line is not installed")
+pytestmark = needs("dbus-daemon", "libervia-backend", "libervia-cli")
 
 NODE = "urn:xmpp:microblog:0"
 REPLACE = "urn:xmpp:message-correct:0"

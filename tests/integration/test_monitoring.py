@@ -1,17 +1,19 @@
 """What monitors are told: health in a word, figures for Prometheus, and a board of them."""
 
+import asyncio
 import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.integration.web_world import Answer, pages, wired_pages
 from tests.integration.world import Clock, World
 from tests.servers.towns import TOWNS
-from xmpprelay.config import Primary
+from xmpprelay.config import Feeds, Primary
 from xmpprelay.core.health import Flag
 from xmpprelay.errors import StoreError
 from xmpprelay.web.health import Health
@@ -127,6 +129,59 @@ async def test_what_is_refused_is_counted_by_its_condition(tmp_path: Path) -> No
         figures = _figures(await site.get("/metrics"))
         refused = {labels: n for (name, labels), n in figures.items() if "refused" in name}
         assert refused == {("registration-required", "auth"): 1}
+
+
+class Unforeseen(Exception):
+    """What no room expects."""
+
+
+async def _fails(*_: object) -> None:
+    raise Unforeseen
+
+
+def _fails_at_once(*_: object) -> None:
+    raise Unforeseen
+
+
+async def test_what_nobody_has_foreseen_is_counted_and_the_room_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outlets = Feeds(directory=str(tmp_path), hub="https://hub.test/")
+    async with wired_pages(tmp_path, feeds=outlets) as (wire, site), asyncio.TaskGroup() as group:
+        service = wire.service
+        hub, copies = service.hub, service.copies
+        assert hub is not None
+        assert copies is not None
+        for room, name in (
+            (service.own_cards, "_take_over"), (service.appearance, "_tell"),
+            (service.digests, "tick"), (copies, "_step"), (hub, "_tell"),
+        ):  # fmt: skip
+            monkeypatch.setattr(room, name, _fails)
+        monkeypatch.setattr(service.volume, "sample", _fails_at_once)
+        monkeypatch.setattr(service.delivery, "tick", _fails_at_once)
+        monkeypatch.setattr("xmpprelay.volume.SAMPLE_EVERY_S", 0.0)
+        monkeypatch.setattr("xmpprelay.service.TICK_S", 0.0)
+        ticking = group.create_task(service._tick())
+        hub.start()
+        copies.start()
+        service.volume.start()
+        for line in ("join alice", 'profile name "Alice"', "hello"):
+            wire.says("alice@example.test/x", line)
+            await wire.quiet()
+        service.digests.minute()
+        rooms = (service.own_cards, service.appearance, service.digests, copies, hub)
+        async with asyncio.timeout(10.0):
+            while not (  # noqa: ASYNC110 - looked at in each turn of the loop
+                all(room.failures for room in rooms)
+                and service.volume.failures
+                and service._failures
+            ):
+                await asyncio.sleep(0)
+        ticking.cancel()
+        figures = _figures(await site.get("/metrics"))
+        for name, count in service.failures().items():
+            assert (count > 0) is (name in ("profiles", "feeds", "minute")), name
+            assert (figures["xmpprelay_failures_total", (name,)] > 0) is (count > 0)
 
 
 # The board

@@ -13,15 +13,11 @@ from PIL import Image
 
 from tests.integration.web_world import Site, wired_pages
 from tests.integration.wire import RELAY, Wire
-from tests.servers.browser import CHROMIUM, DESKTOP, PHONE, Browser
+from tests.servers.browser import DESKTOP, PHONE, Browser, browser_needed
 from xmpprelay.config import Contact, Registration
 from xmpprelay.core.text import short_id
 
 ANN, BOB, PIA = (f"{name}@example.test" for name in ("ann", "bob", "pia"))
-
-browser_needed = pytest.mark.skipif(
-    not Path(CHROMIUM).exists(), reason="there is no chromium on this system"
-)
 
 
 @dataclass(slots=True)

@@ -16,14 +16,13 @@ import pytest
 from lxml import etree, html
 
 from tests.integration.test_inserting import says, site, until
-from tests.integration.test_web_pages import browser_needed
 from tests.integration.web_world import Site, wired_pages
 from tests.integration.wire import HOME, RELAY, Wire, wired
 from tests.integration.world import Clock
 from tests.primaries.profiles import MASTODON
 from tests.primaries.server import Server
 from tests.primaries.world import World
-from tests.servers.browser import DESKTOP, PHONE, Browser, Page
+from tests.servers.browser import DESKTOP, PHONE, Browser, Page, browser_needed
 from xmpprelay.config import Primary, Secret
 from xmpprelay.core.activity import MINUTE, Tally
 from xmpprelay.store.activity import count, thin

@@ -146,8 +146,7 @@ class World:
     async def stops(self) -> None:
         service, self._service = self.service, None
         await service.stop()
-        failures = service.component.failures + service.intake.failures
-        assert not failures, "the relay has logged something unforeseen"
+        assert not any(service.failures().values()), service.failures()
 
     async def restarts(self) -> None:
         """Stop the relay in an orderly way, and start it again on the same database."""

@@ -100,7 +100,7 @@ class Town:
         await self.wire.lost()
         service = self.wire.service
         await self._ending.aclose()
-        assert not service.component.failures + service.intake.failures
+        assert not any(service.failures().values()), service.failures()
         self.check_all()
 
     async def restarts(self) -> None:

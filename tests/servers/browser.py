@@ -17,7 +17,10 @@ from playwright.async_api import Browser as Chromium
 from playwright.async_api import Page as ChromiumPage
 from playwright.async_api import Playwright, async_playwright
 
+from tests.servers.rare import needs
+
 CHROMIUM: Final = "/usr/bin/chromium"
+browser_needed: Final = needs(CHROMIUM)
 
 PHONE: Final = 390
 DESKTOP: Final = 1280

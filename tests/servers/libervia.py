@@ -11,13 +11,10 @@ ready, and a command ends when it is done.
 import asyncio
 import contextlib
 import json
-import shutil
 from pathlib import Path
 from typing import Final, Self
 
 from tests.servers import Account
-
-IS_HERE: Final = all(map(shutil.which, ("dbus-daemon", "libervia-backend", "libervia-cli")))
 
 PATIENCE_S: Final = 60.0
 """What any one thing may take. The backend needs 2 s, a command half a second."""

@@ -146,6 +146,19 @@ def test_broken_exif_is_no_reason_to_refuse() -> None:
     assert (picture.width, picture.height) == (60, 40)
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # as pictures.py has it for Pillow's
+def test_whatever_byte_of_exif_is_wrong_the_picture_is_taken() -> None:
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010F] = 6, "a telephone"
+    exif.get_ifd(0x8825)[1] = "N"
+    good = exif.tobytes()
+    for at in range(6, len(good)):
+        for value in (0, 1, 2, 5, 12, 255):
+            wrong = good[:at] + bytes([value]) + good[at + 1 :]
+            picture = encoded(file_of(halves(), "JPEG", exif=wrong))
+            assert {picture.width, picture.height} == {60, 40}, wrong
+
+
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG"])
 def test_of_an_animated_one_it_is_the_first_frame(kind: str) -> None:
     frames = [Image.new("RGB", (10, 10), RED), Image.new("RGB", (10, 10), BLUE)]

@@ -64,6 +64,7 @@ class Appearance:
         self._told = Lately(TOLD_EVERY_S, _KEPT)
         self._untold: dict[int, Profile] = {}  # by person: how he looked when they were told last
         self._telling: asyncio.Task[None] | None = None
+        self.failures = 0  # what was not foreseen
 
     def photo(self, address: str) -> Element | None:
         """Which picture an address has, for its presence; None: it is no author's."""
@@ -104,6 +105,7 @@ class Appearance:
                 self._told.happens(person, self._monotonic())
                 await self._tell(self._graph.person(person), self._untold.pop(person))
         except Exception:  # the top of the telling: the next change may be told
+            self.failures += 1
             log.exception("appearance.failed")
         finally:
             self._telling = None

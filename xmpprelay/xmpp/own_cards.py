@@ -56,6 +56,7 @@ class OwnCards:
         self._asked = Lately(ASKED_EVERY_S, _KEPT)
         self._waiting: OrderedDict[int, str | None] = OrderedDict()  # by person: the hash he showed
         self._tasks: set[asyncio.Task[None]] = set()
+        self.failures = 0  # what was not foreseen
 
     def look(self, person: Person, shown: str | None = None) -> bool:
         """Take over what somebody's own address shows, soon; whether that will be done.
@@ -107,6 +108,7 @@ class OwnCards:
                 why = getattr(error, "sentence", "no answer")
                 log.info("profile.not_taken_over", person=person, why=why)
             except Exception:  # the top of the loop: the next card may be better
+                self.failures += 1
                 log.exception("profile.failed", person=person)
 
     async def _take_over(self, person: Person, shown: str | None) -> None:
