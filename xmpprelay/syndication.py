@@ -219,8 +219,12 @@ def _line(text: str) -> str:
 
 @lru_cache(maxsize=1024)
 def media_type(address: str) -> str:
-    """The media type that the ending of an address tells; empty: it tells none."""
-    return mimetypes.guess_type(urlsplit(address).path)[0] or ""
+    """The media type that the ending of an address tells; empty: it tells none, or is broken."""
+    try:
+        path = urlsplit(address).path
+    except ValueError:
+        return ""
+    return mimetypes.guess_type(path)[0] or ""
 
 
 def _html(text: str) -> str:

@@ -156,6 +156,15 @@ def test_an_entry_has_all_that_is_known_of_it() -> None:
     assert by_reader.author == "Ann"
 
 
+@pytest.mark.parametrize("address", ["https://[", "https://a]b/c.png", "https://[x.png"])
+def test_a_broken_address_of_an_enclosure_breaks_no_feed(address: str) -> None:
+    made = feed(entry(f"see {address}", enclosures=(address,)))
+    root = checked_atom(atom(made))
+    [enclosure] = root.findall(f"{ATOM}entry/{ATOM}link[@rel='enclosure']")
+    assert enclosure.get("href") == address
+    checked_rss(rss(made))
+
+
 def test_rss_has_as_much_of_it_as_it_can() -> None:
     made = entry(
         "tea",

@@ -17,6 +17,8 @@ def marked(text: str) -> list[tuple[Sort, str]]:
         ("see https://a.test/x.", [(Sort.LINK, "https://a.test/x")]),
         ("(https://a.test/x_(y))", [(Sort.LINK, "https://a.test/x_(y)")]),
         ("[https://a.test/x], more", [(Sort.LINK, "https://a.test/x")]),
+        ("https://a.test/x)!).", [(Sort.LINK, "https://a.test/x")]),
+        ("https://a.test/(x)])", [(Sort.LINK, "https://a.test/(x)")]),
         ("HTTP://a.test?x=1&y=2#z!", [(Sort.LINK, "HTTP://a.test?x=1&y=2#z")]),
         ("https://a.test/<b>", [(Sort.LINK, "https://a.test/")]),
         ('https://a.test/"onclick="x', [(Sort.LINK, "https://a.test/")]),
@@ -32,6 +34,12 @@ def marked(text: str) -> list[tuple[Sort, str]]:
 )  # fmt: skip
 def test_pieces(text: str, expected: list[tuple[Sort, str]]) -> None:
     assert marked(text) == expected
+
+
+def test_a_long_text_takes_no_longer_than_its_length() -> None:
+    """The square of it would be half an hour."""
+    for text in (f"https://a/{')' * 1_000_000}", f"https://a/{'.x' * 500_000}", "#1" * 500_000):
+        assert "".join(each.text for each in pieces(text)) == text
 
 
 def test_a_name_and_a_tag_are_given_without_their_mark() -> None:

@@ -41,8 +41,8 @@ _PIECE: Final = re.compile(
 )
 _SORTS: Final = {"link": Sort.LINK, "name": Sort.NAME, "tag": Sort.TAG}
 
-_ENDING: Final = re.compile(r"[.,:;!?'*_~…»”’]+$")
-_BRACKETS: Final = {")": "(", "]": "[", "}": "{"}
+_ENDING: Final = frozenset(".,:;!?'*_~…»”’")
+_BRACKETS: Final = ((")", "("), ("]", "["), ("}", "{"))
 
 
 def pieces(text: str) -> Iterator[Piece]:
@@ -63,11 +63,13 @@ def pieces(text: str) -> Iterator[Piece]:
 
 def _without_ending(address: str) -> str:
     """An address without what belongs to the sentence around it."""
-    while True:
-        shorter = _ENDING.sub("", address)
-        opening = _BRACKETS.get(shorter[-1:])
-        if opening is not None and shorter.count(opening) < shorter.count(shorter[-1]):
-            shorter = shorter[:-1]
-        if shorter == address:
-            return address
-        address = shorter
+    end = len(address)
+    unopened = {close: address.count(close) - address.count(open_) for close, open_ in _BRACKETS}
+    while end:
+        last = address[end - 1]
+        if unopened.get(last, 0) > 0:
+            unopened[last] -= 1
+        elif last not in _ENDING:
+            break
+        end -= 1
+    return address[:end]
