@@ -11,7 +11,7 @@ then.
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 from xml.etree.ElementTree import Element, SubElement
 
@@ -103,48 +103,42 @@ class Appearance:
         try:
             while (person := next(self._due(), None)) is not None:
                 self._told.happens(person, self._monotonic())
-                await self._tell(self._graph.person(person), self._untold.pop(person))
+                await self._tell(person, self._untold.pop(person))
         except Exception:  # the top of the telling: the next change may be told
             self.failures += 1
             log.exception("appearance.failed")
         finally:
             self._telling = None
 
-    async def _tell(self, author: Person, before: Profile) -> None:
+    async def _tell(self, author: int, before: Profile) -> None:
         """What is shown is read when it is sent: followers never see an old picture last."""
-        now = self._profiles.of(author.id)
-        if author.handle is None:
-            return
-        pictured = before.picture != now.picture
-        nodes = [AVATAR_METADATA] if pictured else []
+        now = self._profiles.of(author)
+        nodes = [AVATAR_METADATA] if before.picture != now.picture else []
         nodes += [NICK] if before.name != now.name else []
-        if pictured:
-            contacts = [
-                each.jid for each in self._present(author) if self._is_contact(each, author)
-            ]
-            await self._voice.shows(contacts, self._addresses.author(author))
-        for number, follower in enumerate(self._present(author)):
+        followers = [each.id for each in self._graph.followers(author)]
+        for number, follower in enumerate(followers):
             if number % PORTION == PORTION - 1:
                 await asyncio.sleep(0)
+            self._tell_one(self._graph.person(author), self._graph.person(follower), nodes)
+
+    def _tell_one(self, author: Person, follower: Person, nodes: Sequence[str]) -> None:
+        """Whether he may be told is asked here, when it is his turn, and not before (S6.2).
+
+        Between that and the sending nothing is waited for.
+        """
+        follow = self._graph.follow(follower.id, author.id)
+        if follow is None or self._graph.hides(follower.jid, author.id):
+            return
+        if author.handle is None or not self._delivery.devices_of(follower.id):
+            return
+        if follow.mode is Mode.AUTHOR and AVATAR_METADATA in nodes:  # a contact of his
+            address = self._addresses.author(author)
+            self._component.send(self._voice.here(address, follower.jid))
+        if follow.mode is not Mode.HOME:  # he knows that address
             for node in nodes:
                 self._send_event(author, follower, node)
 
-    def _present(self, author: Person) -> list[Person]:
-        """The followers who are there and may know of him."""
-        return [
-            each
-            for each in self._graph.followers(author.id)
-            if self._delivery.devices_of(each.id) and not self._graph.hides(each.jid, author.id)
-        ]
-
-    def _is_contact(self, follower: Person, author: Person) -> bool:
-        follow = self._graph.follow(follower.id, author.id)
-        return follow is not None and follow.mode is Mode.AUTHOR
-
     def _send_event(self, author: Person, follower: Person, node: str) -> None:
-        follow = self._graph.follow(follower.id, author.id)
-        if follow is None or follow.mode is Mode.HOME:  # he does not know that address
-            return
         profile, address = self._profiles.of(author.id), self._addresses.author(author)
         for resource in self._interests.devices(follower.id, node):
             to = f"{follower.jid}/{resource}"

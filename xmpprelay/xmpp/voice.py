@@ -38,7 +38,7 @@ MENTIONS_WAITING: Final = 1000
 
 
 PORTION: Final = 100
-"""Presences that are sent in one turn of the loop."""
+"""People who are sent presences in one turn of the loop."""
 
 
 class Voice:
@@ -219,15 +219,12 @@ class Voice:
             self.shows_interest(here, follower)
         return here
 
-    async def shows(self, people: Sequence[str], address: str | None = None) -> None:
-        """Let people see the presence of an address as it is now; a portion at a time.
-
-        It is that of home@relay if none is given.
-        """
+    async def shows(self, people: Sequence[str]) -> None:
+        """Let people see the presence of home@relay as it is now; a portion at a time."""
         for number, jid in enumerate(people):
             if number % PORTION == 0:
                 await asyncio.sleep(0)
-            self._component.send(self.here(address or self._addresses.home, jid))
+            self._component.send(self.here(self._addresses.home, jid))
 
     def not_subscribed(self, cause: Element, follower: str, address: str) -> None:
         """Tell a server that its roster is out of date (RFC 6121 §4.3.2)."""
