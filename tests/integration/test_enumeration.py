@@ -7,8 +7,9 @@ by byte but for the name, the number and the random ids of messages. The relay i
 the test is its server (`wire.py`).
 """
 
+import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Final
 from xml.etree.ElementTree import tostring
@@ -17,6 +18,7 @@ import pytest
 
 from tests.integration.pubsub import MICROBLOG, OWNER, entry, items, publish, pubsub, retract
 from tests.integration.wire import HOME, RELAY, Wire, wired
+from xmpprelay.core.profile import Picture
 
 ANN, BOB, EVE, PIA = (f"{name}@example.test" for name in ("ann", "bob", "eve", "pia"))
 READERS: Final = {"a person with a handle": BOB, "somebody unknown": EVE}
@@ -191,8 +193,16 @@ async def answers(wire: Wire, reader: str, asked: str) -> list[bytes]:
     """All that is written because of a stanza, without what is random."""
     await wire.quiet()
     wire.taken()
+    _asks(wire, reader, asked)
+    return await _said(wire)
+
+
+def _asks(wire: Wire, reader: str, asked: str) -> None:
     begin, rest = asked.split(" ", 1)
     wire.feeds(f"{begin} from='{reader}/phone' {rest}")
+
+
+async def _said(wire: Wire) -> list[bytes]:
     await wire.quiet()
     said = [tostring(stanza.xml) for stanza in wire.taken()]
     return [re.sub(rb'(<ns0:message [^>]*) id="[0-9a-f]{32}"', rb"\1", each) for each in said]
@@ -229,6 +239,38 @@ async def test_the_same_questions_tell_who_is_there_to_everybody_else(wire: Wire
         shown = await answers(wire, ANN, asked.format(post="1", epoch=wire.service.db.epoch))
         absent = await answers(wire, ANN, asked.format(post=MISSING, epoch=wire.service.db.epoch))
         assert [_with_number(each, "1", MISSING) for each in shown] != absent, name
+
+
+@pytest.mark.parametrize("reading", [False, True], ids=["before it is begun", "while it is made"])
+async def test_a_card_that_is_waited_for_is_not_given_past_a_block(
+    wire: Wire, *, reading: bool
+) -> None:
+    """The block is made after the question has been taken (S6.2)."""
+    graph, asked = wire.service.graph, OF_AUTHORS["vCard"]
+    ann = graph.by_jid(ANN)
+    assert ann is not None
+    await wire.service.profiles.set(ann, {}, (Picture(b"a picture", 1, 1),))
+    absent = await answers(wire, BOB, asked.format(name=ABSENT))
+    graph.unblock(ann.id, BOB)
+    free = asyncio.Event()
+    wire.service.intake.put(BOB, free.wait)
+    _asks(wire, BOB, asked.format(name="ann"))
+    _asks(wire, BOB, question("<ping xmlns='urn:xmpp:ping'/>", to=RELAY))
+    await _so(lambda: bool(wire.sent))
+    [pong] = wire.taken()
+    assert pong.type == "result", "the question before it is taken, and waits"
+    free.set()
+    if reading:
+        left = wire.service.profiles._sent
+        await _so(lambda: wire.service.profiles._sent is not left)
+    graph.block(ann.id, BOB)
+    assert [each.replace(b"ann", ABSENT.encode()) for each in await _said(wire)] == absent
+
+
+async def _so(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not true():  # noqa: ASYNC110 - a matter of turns of this loop, and nobody is told
+            await asyncio.sleep(0)
 
 
 def _with_number(stanza: bytes, number: str, other: str) -> bytes:

@@ -109,13 +109,24 @@ class Profiles:
         profile = self._room.of(author.id)
         if profile.picture is None:
             return vcard(author.handle or "", target.jid, profile, None)
+        asker, _ = parse_jid(iq.get("from", ""))
 
         async def answer() -> Element:
+            self._check_sees(asker, target.jid)
             picture = await self._room.picture(author.id)
+            self._check_sees(asker, target.jid)
             return vcard(author.handle or "", target.jid, self._room.of(author.id), picture)
 
         self._answering.put(iq, answer)
         return None
+
+    def _check_sees(self, asker: str, address: str) -> None:
+        """Pass if an author is there for who has asked: not if one has blocked the other since.
+
+        Raises what is answered at an address that stands for nobody (S6.2).
+        """
+        if self._addresses.seen_by(asker, address) is None:
+            raise self._addresses.missing(asker, address)
 
     def _home_vcard(self) -> Element:
         card = Element(tag("vCard", VCARD))
