@@ -38,8 +38,8 @@ DECODED: Final = Rate(per_second=0.1, burst=10)
 _SENDERS: Final = 10_000
 
 SENT: Final = Rate(per_second=4 * 2**20, burst=32 * 2**20)
-"""Bytes of pictures that are given out, to all together: they are by far the longest answers there
-are, and posts go by the same stream. A thousand pictures at once, then a hundred a second."""
+"""Bytes of pictures that go out by the stream, to all together: they are by far the longest answers
+there are, and posts go the same way. A thousand pictures at once, then a hundred a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,22 +82,26 @@ class Profiles:
         """What somebody shows; an empty profile where he shows nothing."""
         return self._profiles.get(person, NO_PROFILE)
 
-    async def picture(self, person: int) -> Picture | None:
-        """The picture that somebody shows; None: none.
+    async def picture(self, person: int, *, streamed: bool = True) -> Picture | None:
+        """The picture that somebody shows; None: none. `streamed`: it goes out by the stream.
 
-        Raises TryLater, also where too much of the kind was given out of late.
+        Raises TryLater, also where too much of the kind has gone out by the stream of late.
         """
         shown = self.of(person).picture
         if shown is None:
             return None
-        taken = self._sent.take(SENT, self._monotonic(), shown.size_bytes)
-        if not isinstance(taken, Bucket):
-            raise TryLater("Too many pictures are asked for at once. Try again in a minute.")
-        self._sent = taken
+        if streamed:
+            self._take_allowance(shown.size_bytes)
         try:
             return await self._db.read(lambda conn: picture_of(conn, person))
         except StoreError as error:
             raise TryLater("The relay cannot read this at the moment. Try later.") from error
+
+    def _take_allowance(self, size_bytes: int) -> None:
+        taken = self._sent.take(SENT, self._monotonic(), size_bytes)
+        if not isinstance(taken, Bucket):
+            raise TryLater("Too many pictures are asked for at once. Try again in a minute.")
+        self._sent = taken
 
     async def decoded(self, person: Person, data: bytes) -> Picture:
         """The picture that is made of somebody's bytes.

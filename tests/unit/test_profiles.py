@@ -129,6 +129,8 @@ async def test_no_more_pictures_are_given_out_than_the_stream_can_bear(place: Pl
         assert await place.room.picture(1) is not None
     with pytest.raises(TryLater, match="Too many pictures"):
         await place.room.picture(1)
+    assert await place.room.picture(1, streamed=False) is not None
     place.now += 1.0
     for _ in range(int(SENT.per_second / 2**16)):
+        assert await place.room.picture(1, streamed=False) is not None, "it is another way"
         assert await place.room.picture(1) is not None
