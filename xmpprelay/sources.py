@@ -40,12 +40,14 @@ from xmpprelay.relay import Relay
 from xmpprelay.relay.publishing import Name
 from xmpprelay.relay.taking import stored
 from xmpprelay.store.database import Database
-from xmpprelay.store.posts import own_message
+from xmpprelay.store.posts import PostRow, own_message
 from xmpprelay.store.sources import (
     ORIGIN,
     SOURCE,
     EntryRow,
     SourceRow,
+    TypedRow,
+    also_typed,
     known_entries,
     posted_lately,
     remember,
@@ -127,7 +129,7 @@ class Sources:
         self._now = now
         self._since: dict[int, datetime] = {}
         self._waiting: dict[int, deque[tuple[OwnChange, bool]]] = {}
-        relay.is_posted = self.posted_as_entry
+        relay.is_posted = self.posted_otherwise
 
     def load(self, settings: Iterable[tuple[int, str, str]]) -> None:
         """Take up what is stored: (person, name, value); other names are left alone."""
@@ -266,13 +268,10 @@ class Sources:
         )
 
     async def _post(self, author: Person, item: OwnItem) -> int:
-        """Make an entry a post, or find the post that says the same; its number."""
+        """Make an entry a post, if there is none that says the same; the number of the post."""
         said = item.said
         if said is None:
             raise _NoPost(item.problem)
-        before = await self._lately(author.id, said.text, as_entry=False)
-        if before is not None:
-            return before.number
         draft = Draft(
             author=author.jid,
             text=said.text,
@@ -336,21 +335,27 @@ class Sources:
 
     # The same by chat
 
-    async def posted_as_entry(self, author: Person, draft: Draft) -> Post | None:
-        """The post that says the same as a draft and has just come from its author's own node."""
-        mine = (draft.origin or "").startswith(ORIGIN)
-        if mine or not self.listens_to(author.id):
-            return None
-        return await self._lately(author.id, draft.text, as_entry=True)
+    async def posted_otherwise(self, row: PostRow) -> Post | None:
+        """The post that says the same as a row, and has just come by the other way.
 
-    async def _lately(self, author: int, text: str, *, as_entry: bool) -> Post | None:
+        One line by chat and one entry are one post; the next of either is another one.
+        """
+        if not self.listens_to(row.author):
+            return None
+        as_entry = not (row.origin or "").startswith(ORIGIN)  # a line that is typed is one already
+        name = (row.origin or row.stanza_id) if as_entry else None
         since = self._now() - SAME_WITHIN
         posts = await stored(
             lambda: self._db.read(
-                lambda conn: posted_lately(conn, author, since, as_entry=as_entry)
+                lambda conn: posted_lately(conn, row.author, since, as_entry=as_entry, name=name)
             )
         )
-        return next((post for post in posts if says_the_same(post, text)), None)
+        same = (post for post in posts if says_the_same(post, row.text, row.parent))
+        before = next(same, None)
+        if before is not None and as_entry:
+            typed = TypedRow(before.number, name)
+            await stored(lambda: self._db.write(also_typed, typed))
+        return before
 
     # The store
 

@@ -9,7 +9,7 @@ from tests.contract.store_world import Clock, Opened, people, post_row, settings
 from xmpprelay.core.sourced import Known
 from xmpprelay.store.account import data_of, leave
 from xmpprelay.store.database import Database
-from xmpprelay.store.posts import ChangeRow, append_post, change_post
+from xmpprelay.store.posts import ChangeRow, append_post, change_post, own_message
 from xmpprelay.store.queries import load_standings
 from xmpprelay.store.sources import (
     ENTRIES_KEPT,
@@ -17,6 +17,8 @@ from xmpprelay.store.sources import (
     SOURCE,
     EntryRow,
     SourceRow,
+    TypedRow,
+    also_typed,
     known_entries,
     posted_lately,
     remember,
@@ -36,8 +38,12 @@ async def known(db: Database, person: int, *items: str) -> dict[str, Known]:
     return await db.read(lambda conn: known_entries(conn, person, items))
 
 
-async def lately(db: Database, author: int, since: datetime, *, as_entry: bool) -> list[int]:
-    found = await db.read(lambda conn: posted_lately(conn, author, since, as_entry=as_entry))
+async def lately(
+    db: Database, author: int, since: datetime, *, as_entry: bool, name: str | None = None
+) -> list[int]:
+    found = await db.read(
+        lambda conn: posted_lately(conn, author, since, as_entry=as_entry, name=name)
+    )
     return [post.number for post in found]
 
 
@@ -111,6 +117,22 @@ async def test_posts_of_the_last_minutes_are_told_apart_by_where_they_come_from(
     assert await lately(db, alice, since, as_entry=False) == [2]
     assert await lately(db, alice, since, as_entry=True) == [4]
     assert await lately(db, alice, start, as_entry=False) == [2, 1]
+
+
+async def test_an_entry_that_was_typed_as_well_is_found_by_that_message_alone(
+    db: Database, clock: Clock
+) -> None:
+    [alice] = await people(db, "alice")
+    since = clock.now()
+    for number in range(1, 4):
+        await db.write(append_post, post_row(alice, origin=f"{ORIGIN}{number}"))
+    await db.write(also_typed, TypedRow(1, "client"))
+    await db.write(also_typed, TypedRow(2, None))
+    assert await lately(db, alice, since, as_entry=True) == [3]
+    assert await lately(db, alice, since, as_entry=True, name="client") == [1, 3]
+    found = await db.read(lambda conn: own_message(conn, alice, "client"))
+    assert found is not None
+    assert found.number == 1
 
 
 async def test_whoever_leaves_leaves_no_entries_and_they_are_part_of_her_data(

@@ -8,7 +8,7 @@ from xml.etree.ElementTree import Element, SubElement, fromstring
 
 import pytest
 
-from xmpprelay.core.atom import ATOM, Said
+from xmpprelay.core.atom import ATOM, MAX_ENTRY_BYTES, Said
 from xmpprelay.core.graph import Graph
 from xmpprelay.core.model import Person, Post
 from xmpprelay.core.sourced import (
@@ -23,7 +23,7 @@ from xmpprelay.core.sourced import (
     step_for,
 )
 from xmpprelay.sources import Look, Reach
-from xmpprelay.xmpp.own_items import ITEMS_READ, MAX_ENTRY_BYTES, changes_in, item_of
+from xmpprelay.xmpp.own_items import ITEMS_READ, changes_in, item_of
 from xmpprelay.xmpp.own_nodes import (
     AT_ONCE,
     AT_ONCE_ELSEWHERE,
@@ -105,18 +105,20 @@ def test_what_the_relay_has_published_itself(name: str, called: str | None, own:
 
 
 @pytest.mark.parametrize(
-    ("text", "parent", "other", "same"),
+    ("text", "parent", "other", "answers", "same"),
     [
-        ("one two", None, " one\n two ", True),
-        ("one two", None, "one", False),
-        ("@bob hello", 7, "hello", True),
-        ("@bob hello", 7, "@bob hello", True),
-        ("@bob hello", None, "hello", False),
-        ("hello you", 7, "you", False),
+        ("one two", None, " one\n two ", None, True),
+        ("one two", None, "one", None, False),
+        ("@bob hello", 7, "@bob hello", 7, True),
+        ("@bob hello", 7, "@bob hello", 8, False),
+        ("@bob hello", 7, "@bob hello", None, False),
+        ("@bob hello", 7, "hello", None, False),
     ],
 )
-def test_which_texts_say_the_same(text: str, parent: int | None, other: str, same: bool) -> None:
-    assert says_the_same(Post(8, 1, text, None, SINCE, parent=parent), other) is same
+def test_what_says_the_same(
+    text: str, parent: int | None, other: str, answers: int | None, same: bool
+) -> None:
+    assert says_the_same(Post(8, 1, text, None, SINCE, parent=parent), other, answers) is same
 
 
 # Reading

@@ -22,7 +22,7 @@ MICROBLOG: Final = "urn:xmpp:microblog:0"
 """The node of a microblog (XEP-0277 §2)."""
 
 SAME_WITHIN: Final = timedelta(minutes=10)
-"""The same text by chat and as an entry, within so long, is one post."""
+"""The same by chat and as an entry, within so long, is one post."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +100,9 @@ def is_relays_own(item: OwnItem, domain: str, epoch: str) -> bool:
     return name is not None and called == atom_id(domain, name)
 
 
-def says_the_same(post: Post, text: str) -> bool:
-    """Whether a post says what a text says; clients differ in the white space at ends and breaks.
+def says_the_same(post: Post, text: str, parent: int | None) -> bool:
+    """Whether a post says what a text says, in answer to the same post or to none.
 
-    Of a reply, with or without the name of whom it answers in front (S2.7).
+    Clients differ in the white space at ends and breaks.
     """
-    words, said = text.split(), post.text.split()
-    answers = post.parent is not None and said[:1] != words[:1] and post.text.startswith("@")
-    return words == (said[1:] if answers else said)
+    return post.parent == parent and post.text.split() == text.split()

@@ -48,7 +48,7 @@ class Relay:
     themselves (S10.3). `account_of` gives the account in whose name a draft of an author is
     inserted into the primary, `most` who may see at most what the author posts now there, `waits`
     what the answer to a post says of that; these are set by whoever inserts. `is_posted` gives the
-    post that has just been made of what a draft says, by another way than ours.
+    post that has just been made of what a row says, by another way than the row's.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Relay:
         self.account_of: Callable[[Draft, int], int | None] = _nobodys
         self.most: Callable[[int], Visibility] = _everybody
         self.waits: Callable[[Post, int], str] = _nothing_waits
-        self.is_posted: Callable[[Person, Draft], Awaitable[Post | None]] = _by_no_other_way
+        self.is_posted: Callable[[PostRow], Awaitable[Post | None]] = _by_no_other_way
         self.sight = Sight(db, graph, delivery)
         self.letters = Letters(
             graph, self.sight, self._taking, home=home, max_chars=limits.max_chars, now=now
@@ -137,7 +137,7 @@ class Relay:
             return await self.letters.answer(author, draft, parent)
         check_length(draft.text, self._limits.max_chars)
         row, unknown = await self._row(author, draft, parent)
-        before = await self.is_posted(author, draft)
+        before = await self.is_posted(row)
         if before is None:
             appended = await self._taking.append(row)
         else:
@@ -306,5 +306,5 @@ def _nothing_waits(_post: Post, _account: int) -> str:
     return ""
 
 
-async def _by_no_other_way(_author: Person, _draft: Draft) -> Post | None:
+async def _by_no_other_way(_row: PostRow) -> Post | None:
     return None

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, delete, or_, select, update
 
 from xmpprelay.core.model import Kind, Post, Standing
 from xmpprelay.core.sourced import Known
@@ -110,21 +110,45 @@ def known_entries(conn: Connection, person: int, items: Sequence[str]) -> dict[s
     return {row.item: Known(row.number, row.digest) for row in conn.execute(asked)}
 
 
-def posted_lately(conn: Connection, author: int, since: datetime, *, as_entry: bool) -> list[Post]:
-    """Give the posts that somebody has made since a time, the newest first.
+def posted_lately(
+    conn: Connection, author: int, since: datetime, *, as_entry: bool, name: str | None = None
+) -> list[Post]:
+    """Give what somebody has posted since a time by one way alone, the newest first.
 
-    With `as_entry` those that came from his own node; else those that are no entry of it.
+    With `as_entry` that is what came from his own node and was not typed as well, but for what was
+    by the message of that name: it comes first. Else it is what is no entry of his node.
     """
     entries = select(sourced.c.number).where(sourced.c.person == author)
     asked = (
-        select(*POST, post.c.origin)
+        select(*POST, post.c.origin, post.c.stanza)
         .where(post.c.author == author, post.c.created >= since)
         .where(post.c.kind == Kind.POST.value, post.c.deleted.is_(False))
         .order_by(post.c.number.desc())
         .limit(LOOKED_AT)
     )
-    if not as_entry:
+    if as_entry:
+        asked = asked.where(or_(post.c.stanza.is_(None), post.c.stanza == name))
+    else:
         asked = asked.where(post.c.number.not_in(entries.where(sourced.c.number.is_not(None))))
     rows = list(conn.execute(asked))
     came = [row for row in rows if (row.origin or "").startswith(ORIGIN) is as_entry]
+    if as_entry:
+        came.sort(key=lambda row: row.stanza is None)
     return posts_of(conn, came)
+
+
+@dataclass(frozen=True, slots=True)
+class TypedRow:
+    """A post that came from its author's own node was typed by him as well."""
+
+    number: int
+    name: str | None  # his client's, of the message; None: it has none
+
+
+@operation(grows=False)
+def also_typed(tx: Transaction, rows: Sequence[TypedRow]) -> list[None]:
+    """Write down that posts were typed as well: a resend and a correction find them by the name."""
+    for row in rows:
+        name = row.name or ORIGIN
+        tx.conn.execute(update(post).where(post.c.number == row.number).values(stanza=name))
+    return [None] * len(rows)
