@@ -54,7 +54,8 @@ class Card:
 class Profiles:
     """The profiles of all authors.
 
-    `changed` is told who looks otherwise now, how he looked before and how he does; `look` is asked
+    `changed` is told who looks otherwise now, how he looked before and how he does, and nothing
+    where all that he shows is the same; `look` is asked
     to take over what somebody's own address shows, and says whether it will. `monotonic` is the
     clock that spans are measured with.
     """
@@ -181,11 +182,17 @@ class Profiles:
             self._profiles.pop(person, None)
         else:
             self._profiles[person] = now
-        self.changed(person, before, now)
+        if _shown(before) != _shown(now):
+            self.changed(person, before, now)
 
     def forget(self, person: int) -> None:
         """Somebody has left: nothing is known of him any more."""
         self._profiles.pop(person, None)
+
+
+def _shown(profile: Profile) -> tuple[object, ...]:
+    """What others see of it: not who has set what, nor what was looked at."""
+    return profile.name, profile.about, profile.url, profile.picture
 
 
 def _later() -> TryLater:

@@ -67,6 +67,21 @@ async def test_what_is_set_counts_at_once_is_told_and_outlives_a_restart(place: 
         assert (room.of(1), await room.picture(1), room.of(2)) == (second, picture, NO_PROFILE)
 
 
+async def test_nobody_is_told_where_what_is_shown_is_the_same(place: Place) -> None:
+    await place.room.take_over(ALICE, Card({Part.NAME: "Alice"}, png("red"), "abc"))
+    [told] = place.told
+    await place.room.take_over(ALICE, Card({Part.NAME: "Alice"}, png("red"), "abd"))
+    await place.room.set(ALICE, {Part.NAME: "Alice"}, (encoded(png("red")),))
+    assert place.room.of(1).source == "abd", "it counts all the same"
+    assert place.room.of(1).typed == {Part.NAME, Part.PICTURE}
+    await place.room.own(ALICE)
+    assert place.told == [told]
+    for part in (Part.NAME, Part.ABOUT, Part.URL):
+        await place.room.set(ALICE, {part: "https://a.example"})
+    await place.room.set(ALICE, {}, (None,))
+    assert len(place.told) == 5
+
+
 async def test_what_does_not_fit_changes_nothing(place: Place) -> None:
     for texts, error in (
         ({Part.NAME: "x" * 51, Part.ABOUT: "fits"}, TooLong),
