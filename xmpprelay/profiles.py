@@ -55,9 +55,8 @@ class Profiles:
     """The profiles of all authors.
 
     `changed` is told who looks otherwise now, how he looked before and how he does, and nothing
-    where all that he shows is the same; `look` is asked
-    to take over what somebody's own address shows, and says whether it will. `monotonic` is the
-    clock that spans are measured with.
+    where all that he shows is the same. `look` is asked to take over what somebody's own address
+    shows, and says whether it will. `monotonic` is the clock that spans are measured with.
     """
 
     def __init__(

@@ -4,10 +4,12 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
 
+from xmpprelay.core.graph import Graph
 from xmpprelay.core.model import Person
 from xmpprelay.core.profile import NO_PROFILE, Part, Picture, Profile
 from xmpprelay.errors import BadRequest, NotRegistered, TooFast, TooLong, TryLater
@@ -15,6 +17,11 @@ from xmpprelay.pictures import Pictures, encoded
 from xmpprelay.profiles import DECODED, SENT, Card, Profiles
 from xmpprelay.store.database import Database
 from xmpprelay.store.operations import HandleRow, add_person, take_handle
+from xmpprelay.xmpp.addresses import Addresses
+from xmpprelay.xmpp.cards import AVATAR_DATA
+from xmpprelay.xmpp.profiles import PROFILE_NODES
+from xmpprelay.xmpp.profiles import Profiles as Door
+from xmpprelay.xmpp.pubsub.names import PubsubError
 
 ALICE = Person(1, "alice@example.org", "alice")
 BOB = Person(2, "bob@example.org", None)
@@ -149,3 +156,39 @@ async def test_no_more_pictures_are_given_out_than_the_stream_can_bear(place: Pl
     for _ in range(int(SENT.per_second / 2**16)):
         assert await place.room.picture(1, streamed=False) is not None, "it is another way"
         assert await place.room.picture(1) is not None
+
+
+# At an author's address
+
+
+@pytest.fixture
+def door(place: Place) -> Door:
+    """The nodes of what is in the room; nobody asks for cards."""
+    nobody = SimpleNamespace(answer=lambda *_: None)
+    addresses = Addresses("relay.test", "home", Graph(()))
+    return Door(nobody, "Relay", place.room, addresses, nobody)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("shows", [True, False])
+async def test_items_have_the_same_ids_with_and_without_what_is_in_them(
+    place: Place, door: Door, *, shows: bool
+) -> None:
+    await place.room.set(ALICE, {}, (encoded(png("red")) if shows else None,))
+    for node in PROFILE_NODES:
+        items = await door.node_items(ALICE, node)
+        assert list(door.item_ids(ALICE, node)) == [name for name, _ in items]
+    with pytest.raises(KeyError):
+        door.item_ids(ALICE, "other")
+
+
+async def test_a_picture_is_taken_back_without_being_read(place: Place, door: Door) -> None:
+    await place.room.set(ALICE, {}, (Picture(bytes(2**16), 1, 1),))
+    while True:
+        try:
+            [(name, _)] = await door.node_items(ALICE, AVATAR_DATA)
+        except TryLater:
+            break
+    with pytest.raises(PubsubError):
+        await door.retract(ALICE, AVATAR_DATA, "other")
+    await door.retract(ALICE, AVATAR_DATA, name)
+    assert place.room.of(1).picture is None

@@ -197,6 +197,18 @@ class Profiles:
             return [] if picture is None else [(picture.sha1, avatar_data(picture))]
         raise KeyError(node)
 
+    def item_ids(self, author: Person, node: str) -> Sequence[str]:
+        """The ids of the items that `node_items` gives; no picture is read for it.
+
+        KeyError for another node.
+        """
+        if node in (AVATAR_DATA, AVATAR_METADATA):
+            shown = self._room.of(author.id).picture
+            return () if shown is None else (shown.sha1,)
+        if node in PROFILE_NODES:
+            return (ONLY_ITEM,)
+        raise KeyError(node)
+
     async def publish(
         self, author: Person, node: str, item_id: str | None, payload: Element
     ) -> str:
@@ -225,7 +237,7 @@ class Profiles:
 
         KeyError for another node. Raises PubsubError if there is no such item; TryLater.
         """
-        if item_id not in {name for name, _ in await self.node_items(author, node)}:
+        if item_id not in self.item_ids(author, node):
             raise PubsubError("item-not-found", "", "There is no such item here.")
         if node in (AVATAR_DATA, AVATAR_METADATA):
             await self._room.set(author, {}, (None,))
