@@ -1,15 +1,19 @@
 """Posts that authors publish on their own microblog, at their own address (`source pep`).
 
-What comes from there, by an event or by a look at the node, is dealt with in the author's own
-queue, behind what he types, so that the same text by chat and as an entry is one post. An entry
-goes the way of every post; its author is told what could not be done with it, once. What came too
-fast is tried again each minute, in order. A deletion of the node, or of all that is in it, deletes
-nothing here: clients do so to set the node up anew, and one stanza must not take back years.
+What comes from there, by an event or by a look at the node, waits in one line for each author. It
+is dealt with in the author's own queue, behind what he types, so that the same text by chat and as
+an entry is one post. An entry goes the way of every post; its author is told what could not be done
+with it, once. What came too fast, or found no room in the queue, is tried again each minute, in
+order. An entry that finds no room in the line is found by a look at the node; a retraction is not,
+so these have room of their own, and one takes the entry that waits for it out of the line.
+
+A deletion of the node, or of all that is in it, deletes nothing here: clients do so to set the node
+up anew, and one stanza must not take back years.
 
 How the node is asked and what is heard of it is for `xmpp/own_nodes.py`.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -42,6 +46,7 @@ from xmpprelay.relay.taking import stored
 from xmpprelay.store.database import Database
 from xmpprelay.store.posts import PostRow, own_message
 from xmpprelay.store.sources import (
+    ENTRIES_KEPT,
     ORIGIN,
     SOURCE,
     EntryRow,
@@ -54,11 +59,17 @@ from xmpprelay.store.sources import (
     set_source,
 )
 
-WAITING: Final = 20
-"""Entries of one author that wait to be tried again, as many as a look at his node shows."""
+WAITING: Final = 60
+"""Entries of one author that wait, three times what a look at his node shows; a guess."""
 
 WAITING_IN_ALL: Final = 1_000
 """And of all authors together; what has no room is found by another look."""
+
+RETRACTED: Final = ENTRIES_KEPT
+"""Retractions of one author that wait: no more of his entries are known."""
+
+RETRACTED_IN_ALL: Final = 10_000
+"""And of all authors together, of some hundred bytes each; what has no room is lost."""
 
 
 class Reach(Enum):
@@ -91,6 +102,15 @@ class OwnNode(Protocol):
 
     def again(self, person: int) -> None:
         """Look there again, soon."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Waiting:
+    """A change that is not done with; each is itself alone."""
+
+    nth: int  # with which call it came
+    change: OwnChange
+    live: bool
 
 
 class Sources:
@@ -128,7 +148,9 @@ class Sources:
         self._mention = mention
         self._now = now
         self._since: dict[int, datetime] = {}
-        self._waiting: dict[int, deque[tuple[OwnChange, bool]]] = {}
+        self._waiting: dict[int, deque[_Waiting]] = {}
+        self._held: Counter[type[OwnChange]] = Counter()  # of all that wait
+        self._nth = 0
         relay.is_posted = self.posted_otherwise
 
     def load(self, settings: Iterable[tuple[int, str, str]]) -> None:
@@ -185,45 +207,61 @@ class Sources:
         """Somebody has left, or wants it no more."""
         if self._since.pop(person, None) is not None:
             self.node.end(self._graph.person(person))
-        self._waiting.pop(person, None)
+        self._held.subtract(type(one.change) for one in self._waiting.pop(person, ()))
 
     # What comes from there
 
     def came(self, person: int, changes: Sequence[OwnChange], *, live: bool) -> None:
         """Something was published or taken back there; `live` says that it was so just now."""
-        jid = self._graph.person(person).jid
-        affair = partial(self._take, person, changes, live=live)
-        if not self._queue(jid, affair):
-            self.node.again(person)
+        if not self.listens_to(person):
+            return
+        self._nth += 1
+        for change in changes:
+            self._wait(person, _Waiting(self._nth, change, live))
+        self._go_on(person)
 
     def tick(self) -> None:
-        """A minute has passed: what came too fast is tried again."""
+        """A minute has passed: what waits is tried again."""
         for person in list(self._waiting):
-            self._queue(self._graph.person(person).jid, partial(self._try_again, person))
+            self._go_on(person)
 
-    async def _take(self, person: int, changes: Sequence[OwnChange], *, live: bool) -> None:
-        for change in changes:
-            if person in self._waiting or not await self._done(person, change, live=live):
-                self._wait(person, change, live=live)
-
-    def _wait(self, person: int, change: OwnChange, *, live: bool) -> None:
-        waiting = self._waiting.setdefault(person, deque())
-        if (change, live) in waiting or (change, True) in waiting:
+    def _wait(self, person: int, one: _Waiting) -> None:
+        """Put a change into the line, unless the last one of that entry says the same."""
+        waiting = self._waiting.get(person, ())
+        change, kind = one.change, type(one.change)
+        of_it = [each for each in waiting if each.change.id == change.id]
+        if of_it and of_it[-1].change == change and of_it[-1].live >= one.live:
             return
-        in_all = sum(map(len, self._waiting.values()))
-        if len(waiting) < WAITING and in_all < WAITING_IN_ALL:
-            waiting.append((change, live))
-        elif live:  # what is still on the node then is found there
+        if kind is Retracted:
+            for each in of_it:
+                self._let_go(person, each)
+        most, in_all = _ROOM[kind]
+        here = sum(type(each.change) is kind for each in waiting)
+        if here < most and self._held[kind] < in_all:
+            self._waiting.setdefault(person, deque()).append(one)
+            self._held[kind] += 1
+        elif kind is OwnItem:
             self.node.again(person)
 
-    async def _try_again(self, person: int) -> None:
-        waiting = self._waiting.pop(person, deque())
-        while waiting:
-            change, live = waiting[0]
-            if not await self._done(person, change, live=live):
-                self._waiting[person] = waiting
+    def _let_go(self, person: int, one: _Waiting) -> None:
+        waiting = self._waiting.get(person, deque())
+        if one in waiting:
+            waiting.remove(one)
+            self._held[type(one.change)] -= 1
+            if not waiting:
+                del self._waiting[person]
+
+    def _go_on(self, person: int) -> None:
+        # If there is no room, it waits for the next minute.
+        self._queue(self._graph.person(person).jid, partial(self._work_off, person, self._nth))
+
+    async def _work_off(self, person: int, until: int) -> None:
+        """Do what waits, up to what came with that call: what came later is behind later chat."""
+        while (waiting := self._waiting.get(person)) and waiting[0].nth <= until:
+            one = waiting[0]
+            if not await self._done(person, one.change, live=one.live):
                 return
-            waiting.popleft()
+            self._let_go(person, one)
 
     async def _done(self, person: int, change: OwnChange, *, live: bool) -> bool:
         """Do what a change is for; False: it is too early, it is to be tried again."""
@@ -364,6 +402,13 @@ class Sources:
 
     async def _remember(self, row: EntryRow) -> None:
         await stored(lambda: self._db.write(remember, row))
+
+
+_ROOM: Final[Mapping[type[OwnChange], tuple[int, int]]] = {
+    OwnItem: (WAITING, WAITING_IN_ALL),
+    Retracted: (RETRACTED, RETRACTED_IN_ALL),
+}
+"""How many of each kind may wait, of one author and in all."""
 
 
 class _NoPost(RelayError):
