@@ -275,10 +275,7 @@ class Profiles:
             self._published[author.id] = (name, offered.sha1)
             return offered.sha1
         shown = self._room.of(author.id).picture
-        published, ours = self._published.get(author.id, ("", ""))
-        if shown is not None and (
-            shown.sha1 in names or (shown.sha1 == ours and published in names)
-        ):
+        if shown is not None and names & self._names_of(author, shown):
             return shown.sha1
         raise PubsubError(
             "item-not-found",
@@ -287,10 +284,10 @@ class Profiles:
             "elsewhere on the web is not fetched.",
         )
 
-    def _names_of(self, author: Person, shown: Shown) -> tuple[str, ...]:
+    def _names_of(self, author: Person, shown: Shown) -> set[str]:
         """The hashes by which the picture that is shown may be called."""
         published, ours = self._published.get(author.id, ("", ""))
-        return (shown.sha1, published) if ours == shown.sha1 else (shown.sha1,)
+        return {shown.sha1, published} if ours == shown.sha1 else {shown.sha1}
 
     async def _publish_nick(self, author: Person, item_id: str | None, payload: Element) -> str:
         del item_id
