@@ -40,6 +40,7 @@ from xmpprelay.core.sourced import (
 )
 from xmpprelay.core.text import message_id, short_id
 from xmpprelay.errors import RelayError, TooFast, TryLater, UnknownPost
+from xmpprelay.log import get_logger
 from xmpprelay.relay import Relay
 from xmpprelay.relay.publishing import Name
 from xmpprelay.relay.taking import stored
@@ -58,6 +59,8 @@ from xmpprelay.store.sources import (
     remember,
     set_source,
 )
+
+log = get_logger("sources")
 
 WAITING: Final = 60
 """Entries of one author that wait, three times what a look at his node shows; a guess."""
@@ -151,6 +154,7 @@ class Sources:
         self._waiting: dict[int, deque[_Waiting]] = {}
         self._held: Counter[type[OwnChange]] = Counter()  # of all that wait
         self._nth = 0
+        self.failures = 0  # what was not foreseen
         relay.is_posted = self.posted_otherwise
 
     def load(self, settings: Iterable[tuple[int, str, str]]) -> None:
@@ -259,8 +263,12 @@ class Sources:
         """Do what waits, up to what came with that call: what came later is behind later chat."""
         while (waiting := self._waiting.get(person)) and waiting[0].nth <= until:
             one = waiting[0]
-            if not await self._done(person, one.change, live=one.live):
-                return
+            try:
+                if not await self._done(person, one.change, live=one.live):
+                    return
+            except Exception:  # the top of the loop: the next entry may be better
+                self.failures += 1
+                log.exception("source.failed", person=person)
             self._let_go(person, one)
 
     async def _done(self, person: int, change: OwnChange, *, live: bool) -> bool:

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import cast
 from xml.sax.saxutils import escape, quoteattr
 
 import pytest
@@ -247,3 +248,18 @@ async def test_what_is_typed_before_an_entry_is_posted_before_it(blog: Blog) -> 
     blog.shows("e3", "three")
     await blog.wire.quiet()
     assert [text for _, text, _ in await blog.posts()] == ["one", "two", "three"]
+
+
+async def test_an_entry_that_nobody_has_foreseen_takes_no_other_with_it(slow: Blog) -> None:
+    sources = slow.wire.service.sources
+    unforeseen = cast(tuple[str, ...], (None,))
+    for _ in range(2):  # at once, and out of what waits
+        names = [f"e{len(await slow.posts())}", "unforeseen", f"e{len(await slow.posts()) + 1}"]
+        for name in names:
+            answers = unforeseen if name == "unforeseen" else ()
+            said = Said(name, in_reply_to=answers)
+            sources.came(slow.who, [OwnItem(name, said)], live=True)
+        await slow.takes_all()
+    assert [text for _, text, _ in await slow.posts()] == ["e0", "e1", "e2", "e3"]
+    assert sources.failures == 2
+    assert not slow.wire.service.intake.failures
