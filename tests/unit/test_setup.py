@@ -139,6 +139,7 @@ class Machine:
             env={
                 "PATH": str(self.folder / "bin"),
                 "POLICY_RC_D": str(self.policy),
+                "OS_RELEASE": str(self.folder / "os-release"),
                 "TMPDIR": str(self.folder),
                 **environment,
             },
@@ -201,10 +202,16 @@ def test_root_gets_everything_missing_in_one_installation(machine: Machine) -> N
     )
 
 
-def test_a_package_that_not_every_debian_has_is_installed_where_it_is_to_be_had(
-    machine: Machine,
+@pytest.mark.parametrize("known_by", ["lists", "os-release"])
+def test_a_package_that_not_every_system_has_is_installed_where_it_is_to_be_had(
+    machine: Machine, known_by: str
 ) -> None:
-    machine.has("root", "ensurepip", "lists", *OF_THE_TESTS)
+    """Debian has it, and says so only where its lists of packages are there."""
+    machine.has("root", "ensurepip", *OF_THE_TESTS)
+    if known_by == "lists":
+        machine.has("lists")
+    else:
+        (machine.folder / "os-release").write_text("NAME=Debian\nID=debian\n")
     assert machine.set_up("check").returncode == machine.set_up("run").returncode == 0
     assert machine.calls("apt-get") == []
     assert machine.set_up("test").returncode == 0
