@@ -9,18 +9,16 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from datetime import datetime
-from functools import partial
 from typing import Final
 
-from xmpprelay.core.activity import Away, Counting, Series, Span, Tally, series
+from xmpprelay.core.activity import Counting, Series, Span, Tally
 from xmpprelay.core.delivery import Delivery
 from xmpprelay.core.model import CHANGES, Post
 from xmpprelay.core.volume import Tier
 from xmpprelay.errors import JournalFull, StoreError
 from xmpprelay.log import get_logger
-from xmpprelay.store.activity import count, load_activity, thin
+from xmpprelay.store.activity import count, load_series, thin
 from xmpprelay.store.database import Database
-from xmpprelay.store.outages import outages_since
 
 log = get_logger("activity")
 
@@ -51,6 +49,7 @@ class Activity:
         self._counting = Counting(now(), delivery.confirmed())
         self._unwritten: deque[Tally] = deque(maxlen=KEPT_MINUTES)
         self._writing: asyncio.Task[None] | None = None
+        self._still = asyncio.Lock()  # no row goes from memory to the database while it is held
 
     # What is counted
 
@@ -82,7 +81,10 @@ class Activity:
     async def _write(self) -> None:
         while self._unwritten:
             try:
-                await self._db.write(count, self._unwritten[0], committed=self._first_is_written)
+                async with self._still:
+                    await self._db.write(
+                        count, self._unwritten[0], committed=self._first_is_written
+                    )
             except JournalFull:  # certainly not stored: the disk may have room in a minute
                 return
             except StoreError:  # it may be stored, and must not count twice
@@ -122,12 +124,14 @@ class Activity:
     # What is asked
 
     async def series(self, span: Span) -> Series:
-        """A span of time up to now. Raises StoreError."""
-        self._turn()
-        now, first = self._now(), span.first(self._now())
-        minutes = span.point_minutes
-        rows = await self._db.read(partial(load_activity, since=first, until=now, minutes=minutes))
-        outages = await self._db.read(partial(outages_since, since=first))
-        running = self._counting.running(self._delivery.confirmed(), self._backlog())
-        away = [Away(each.began, each.ended) for each in outages]
-        return series([*rows, *self._unwritten, running], away, span, now)
+        """A span of time up to now. Raises StoreError.
+
+        Each minute is in it once: what is not written is taken down and the rest is read while no
+        row is being written.
+        """
+        async with self._still:
+            self._turn()
+            now = self._now()
+            running = self._counting.running(self._delivery.confirmed(), self._backlog())
+            unwritten = [*self._unwritten, running]
+            return await self._db.read(lambda conn: load_series(conn, span, now, unwritten))

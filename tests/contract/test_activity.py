@@ -1,8 +1,11 @@
 """Counters of minutes in the database: added up, and fewer with age without losing anything."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import TypeVar
 
 import pytest
 from hypothesis import given, settings
@@ -10,12 +13,16 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, create_engine, select
 
 from tests.contract.store_world import Opened
+from xmpprelay.activity import Activity
 from xmpprelay.core.activity import MINUTE, Span, Tally, floor, merged, series
+from xmpprelay.core.volume import Tier
 from xmpprelay.store.activity import count, load_activity, thin
 from xmpprelay.store.database import Database
 from xmpprelay.store.outages import EndRow, Outage, begin_outage, end_outage, outages_since
 from xmpprelay.store.schema import activity
 from xmpprelay.store.writer import Numbers, Transaction
+
+T = TypeVar("T")
 
 NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
 AGES = st.integers(-100, 95 * 24 * 60)
@@ -163,3 +170,53 @@ async def test_outages_since_a_time(db: Database) -> None:
     for since, began in ((-200, [-10, -50, -100]), (-45, [-10, -50]), (-40, [-10]), (99, [-10])):
         found = await db.read(lambda conn, since=since: outages_since(conn, at(since)))
         assert [each.began for each in found] == [at(minutes) for minutes in began]
+
+
+# While it is counted
+
+
+class Beside:
+    """The database, where a minute is written just before a read, or just behind it."""
+
+    def __init__(self, db: Database, *, before: bool) -> None:
+        self._db, self._before = db, before
+        self.write = db.write
+        self.minute: Callable[[], None] = lambda: None
+
+    async def read(self, fn: Callable[[Connection], T]) -> T:
+        if self._before:
+            await self._written()
+        found = await self._db.read(fn)
+        if not self._before:
+            await self._written()
+        return found
+
+    async def _written(self) -> None:
+        self.minute()
+        await asyncio.sleep(0)
+        await self.write(count, Tally(at(-99_999)))  # what came before it is committed
+
+
+@pytest.mark.parametrize("before", [True, False])
+async def test_a_minute_that_is_written_meanwhile_is_there_once(
+    db: Database, *, before: bool
+) -> None:
+    now = at(0)
+    beside = Beside(db, before=before)
+    activity = Activity(
+        beside,  # type: ignore[arg-type]
+        SimpleNamespace(confirmed=lambda: 0),  # type: ignore[arg-type]
+        tier=lambda _: Tier.PERSON,
+        backlog=lambda: 0,
+        now=lambda: now,
+    )
+    activity.came(1)
+    now = at(1)
+    activity.came(2)
+    beside.minute = activity.minute
+    for _ in range(2):
+        shown = await activity.series(Span.DAY)
+        assert (shown.points[-1].people, shown.points[-1].watched) == (3, 2)
+    await activity.written()
+    written = [row.people for row in await loaded(db) if row.people]
+    assert written == [1], "and the other runs"

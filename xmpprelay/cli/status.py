@@ -73,28 +73,19 @@ def _live(config: "Config") -> dict[str, Any] | None:
 
 def _left(config: "Config") -> dict[str, Any]:
     """What the last run has left in the database."""
+    from xmpprelay.core.activity import Span
     from xmpprelay.core.activity import told as told_series
     from xmpprelay.overview import OUTAGES, Overview, told
+    from xmpprelay.store.activity import load_series
     from xmpprelay.store.outages import list_outages
 
     def ask(conn: "Connection") -> "tuple[Series, list[Outage]]":
-        return _series(conn), list_outages(conn, OUTAGES)
+        return load_series(conn, Span(_SPAN), now()), list_outages(conn, OUTAGES)
 
     series, outages = read_database(config, ask)
     primaries = left_behind(config) if config.primary.driver != "none" else ()
     overview = Overview(now(), None, primaries, outages)
     return told(overview) | {"activity": told_series(series)}
-
-
-def _series(conn: "Connection") -> "Series":
-    from xmpprelay.core.activity import Away, Span, series
-    from xmpprelay.store.activity import load_activity
-    from xmpprelay.store.outages import outages_since
-
-    at, span = now(), Span(_SPAN)
-    rows = load_activity(conn, span.first(at), at, span.point_minutes)
-    away = [Away(each.began, each.ended) for each in outages_since(conn, span.first(at))]
-    return series(rows, away, span, at)
 
 
 # --- in lines ------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """Counters of minutes in the database, and how they become fewer with age (core/activity.py)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Final
@@ -9,14 +9,19 @@ from sqlalchemy import BigInteger, Connection, delete, func, select, type_coerce
 
 from xmpprelay.core.activity import (
     MINUTE,
+    Away,
+    Series,
+    Span,
     Tally,
     Thinning,
     floor,
     merged,
     outdated,
+    series,
     thinnings,
 )
 from xmpprelay.store.dialect import upsert
+from xmpprelay.store.outages import outages_since
 from xmpprelay.store.schema import MICROSECOND, Moment, activity
 from xmpprelay.store.writer import Transaction, operation
 
@@ -101,3 +106,13 @@ def load_activity(conn: Connection, since: datetime, until: datetime, minutes: i
     asked = asked.where(activity.c.minute >= since, activity.c.minute < until)
     found = conn.execute(asked.group_by(row).order_by(row))
     return [Tally(begins, minutes, *counts) for begins, *counts in found]
+
+
+def load_series(
+    conn: Connection, span: Span, now: datetime, unwritten: Iterable[Tally] = ()
+) -> Series:
+    """A span of time up to now; what is counted and not written yet is added to what is here."""
+    first = span.first(now)
+    rows = load_activity(conn, first, now, span.point_minutes)
+    away = [Away(each.began, each.ended) for each in outages_since(conn, first)]
+    return series([*rows, *unwritten], away, span, now)
