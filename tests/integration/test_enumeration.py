@@ -110,6 +110,37 @@ OF_AUTHORS: Final = {
     "a page from an item on": question(items(page="<after>1.{epoch}</after>")),
     "comments": question(items(node=f"{MICROBLOG}:comments/1.{{epoch}}")),
     "his picture": question(items(node="urn:xmpp:avatar:metadata")),
+    "items beside a subscription": question(
+        items(page="<max>1</max>").replace(
+            "<set", f"<subscribe node='{MICROBLOG}' jid='{BOB}'/><set"
+        )
+    ),
+    "items behind a subscription": question(
+        pubsub(f"<subscribe node='{MICROBLOG}' jid='{BOB}'/><items node='{MICROBLOG}'/>")
+    ),
+    "a name beside a subscription": question(
+        pubsub("<items node='http://jabber.org/protocol/nick'/><subscribe/>")
+    ),
+    "a picture beside an end of one": question(
+        pubsub("<items node='urn:xmpp:avatar:data'/><unsubscribe/>")
+    ),
+    "a vCard beside a subscription": question(
+        pubsub("<items node='urn:xmpp:vcard4'/><subscribe/>")
+    ),
+    "affiliations beside a subscription": question(pubsub("<affiliations/><subscribe/>")),
+    "a publication beside a subscription": question(
+        publish(entry("x")).replace("</pubsub>", "<subscribe/></pubsub>"), "set"
+    ),
+    "options before a subscription": question(
+        pubsub(f"<options node='{MICROBLOG}' jid='{BOB}'/><subscribe/>"), "set"
+    ),
+    "a retraction before the end of one": question(
+        retract("1.{epoch}").replace("</pubsub>", "<unsubscribe/></pubsub>"), "set"
+    ),
+    "a making before a subscription": question(pubsub("<create node='x'/><subscribe/>"), "set"),
+    "an owner's question beside a subscription": question(
+        pubsub(f"<configure node='{MICROBLOG}'/><subscribe/>", OWNER)
+    ),
     "subscriptions": question(pubsub("<subscriptions/>")),
     "subscriptions to his posts": question(pubsub(f"<subscriptions node='{MICROBLOG}'/>")),
     "affiliations": question(pubsub("<affiliations/>")),

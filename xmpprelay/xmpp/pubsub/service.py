@@ -33,7 +33,7 @@ from xmpprelay.xmpp.stanzas import parse_jid, tag
 
 UseCase = Callable[[Request], Awaitable[Element | None]]
 
-_ASKING: Final = frozenset({"subscribe", "unsubscribe"})
+_ASKING: Final = frozenset({tag("subscribe", PUBSUB), tag("unsubscribe", PUBSUB)})
 """What asks an author for something (S6.1)."""
 
 
@@ -76,12 +76,21 @@ class Pubsub:
             ("set", tag("purge", OWNER)): owning.purge,
         }
         for kind in ("get", "set"):
-            questions.answer(kind, tag("pubsub", PUBSUB), self._asked, asks=_asks)
             questions.answer(kind, tag("pubsub", OWNER), self._asked)
+        questions.answer("get", tag("pubsub", PUBSUB), self._asked)
+        questions.answer("set", tag("pubsub", PUBSUB), self._asked, asks=self._asks)
+
+    def _verb(self, kind: str, payload: Element) -> Element | None:
+        """What in a question says what is asked for; the rest stands beside it."""
+        return next((each for each in payload if (kind, each.tag) in self._use_cases), None)
+
+    def _asks(self, payload: Element) -> bool:
+        verb = self._verb("set", payload)
+        return verb is not None and verb.tag in _ASKING
 
     def _asked(self, iq: Element, target: Address, payload: Element) -> None:
         kind = iq.get("type", "")
-        found = next((each for each in payload if (kind, each.tag) in self._use_cases), None)
+        found = self._verb(kind, payload)
         if found is None:
             if len(payload) == 0:
                 raise BadRequest("This asks for nothing: there is nothing in it.")
@@ -137,7 +146,3 @@ class Pubsub:
             named = {"jid": target.jid, "name": item}
             SubElement(xml, tag("item", DiscoItems.namespace), named)
         return xml
-
-
-def _asks(payload: Element) -> bool:
-    return any(each.tag == tag(name, PUBSUB) for each in payload for name in _ASKING)
