@@ -34,9 +34,8 @@ MAX_ITEMS: Final = 100
 """Items that one page has at most."""
 
 MAX_BYTES: Final = 120_000
-"""Bytes of the texts of an answer, as they stand in a stanza. With all that is around them, which
-is about a kilobyte each, half of what servers take at least: 256 KiB from a client, 512 KiB from
-each other."""
+"""Bytes of the texts of a page, as they stand in a stanza. Whoever puts more around them, such as
+ids, bounds what he writes himself."""
 
 _ASKED: Final = 60
 _ROUNDS: Final = 20
@@ -63,6 +62,11 @@ class Span:
     after: int | None = None  # a post's number: those behind it, the first of them
     before: int | None = None  # those in front of it, the last of them
     oldest: bool = False
+
+    @property
+    def forward(self) -> bool:
+        """Whether it is looked for from older posts to newer ones."""
+        return self.after is not None or self.oldest
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,20 +115,22 @@ class Items:
     async def named(self, jid: str, author: Person, names: Sequence[str]) -> list[Item]:
         """Those of an author's posts that are called so, and that the bare JID may see.
 
-        In the order of the names, which are message ids of ours or the author's own; as many as an
-        answer has room for. Raises TryLater.
+        In the order of the names, which are message ids of ours or the author's own; each once,
+        however often it is named, and as many as an answer has room for. Raises TryLater.
         """
         found = await self.find(author, names)
-        posts = [
-            found[name]
-            for name in names
-            if name in found and may_read(self._graph, found[name], jid)
-        ]
-        return await self._items(_fitting(posts))
+        posts = {found[name].number: found[name] for name in names if name in found}
+        shown = [each for each in posts.values() if may_read(self._graph, each, jid)]
+        return await self._items(_fitting(shown))
 
     async def answers_named(self, jid: str, post: Post, names: Sequence[str]) -> list[Item]:
-        """Those of the answers to a post that are called so by us, as the bare JID may see them."""
-        numbers = [n for name in names if (n := number_in(name, self._db.epoch)) is not None]
+        """Those of the answers to a post that are called so by us, as the bare JID may see them.
+
+        Each once, however often it is named.
+        """
+        epoch = self._db.epoch
+        named = (n for name in names if (n := number_in(name, epoch)) is not None)
+        numbers = list(dict.fromkeys(named))
         found = {each.number: each for each in await self._read(partial(_posts, numbers))}
         answers = [found[n] for n in numbers if n in found and found[n].parent == post.number]
         shown = [each for each in answers if may_read(self._graph, each, jid)]
@@ -167,9 +173,8 @@ class Items:
         above: Look,
         fits: Callable[[Post], bool] = lambda _: True,
     ) -> Page:
-        forward = span.after is not None or span.oldest
-        look = above if forward else below
-        at = (span.after or 0) if forward else span.before or self._db.next_number
+        look = above if span.forward else below
+        at = (span.after or 0) if span.forward else span.before or self._db.next_number
         limit = max(0, min(span.limit, MAX_ITEMS))
         found: list[Post] = []
         complete = False
@@ -184,7 +189,7 @@ class Items:
             if len(found) > limit:
                 break
         shown = _fitting(found[:limit])
-        items = await self._items(shown if forward else shown[::-1])
+        items = await self._items(shown if span.forward else shown[::-1])
         if len(shown) < len(found):
             return Page(tuple(items), complete=False, upto=shown[-1].number if shown else at)
         return Page(tuple(items), complete, None if complete else at)

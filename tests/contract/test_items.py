@@ -146,6 +146,17 @@ async def test_an_item_is_found_by_our_name_and_by_its_authors(shelf: Shelf) -> 
     assert await shelf.items.number_of(shelf.bob, "mine") is None
 
 
+async def test_who_names_an_item_often_gets_it_once(shelf: Shelf) -> None:
+    mine, other = [(await shelf.posts(text, item=text))[0] for text in ("mine", "other")]
+    names = ["other", "mine", shelf.name(mine), "other", shelf.name(other), "mine"]
+    found = await shelf.items.named(READER, shelf.alice, names)
+    assert [each.post.number for each in found] == [other, mine]
+    [answer] = await shelf.posts("answer", parent=mine, root=mine)
+    post = found[1].post
+    answers = await shelf.items.answers_named(READER, post, [shelf.name(answer)] * 3)
+    assert [each.post.number for each in answers] == [answer]
+
+
 async def test_answers_are_pages_of_their_own(shelf: Shelf) -> None:
     [parent] = await shelf.posts("a")
     made = await shelf.posts("b", "c", "d", parent=parent, root=parent)

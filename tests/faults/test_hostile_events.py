@@ -9,10 +9,10 @@ import pytest
 
 from tests.integration.wire import HOME, Wire, wired
 from xmpprelay.config import Limits
-from xmpprelay.core.atom import ATOM
+from xmpprelay.core.atom import ATOM, MAX_ENTRY_BYTES
 from xmpprelay.core.sourced import MICROBLOG
 from xmpprelay.sources import WAITING
-from xmpprelay.xmpp.own_items import ITEMS_READ, MAX_ENTRY_BYTES
+from xmpprelay.xmpp.own_items import ITEMS_READ
 from xmpprelay.xmpp.stanzas import MAX_DEPTH
 
 ANN = "ann@example.test"
@@ -121,4 +121,4 @@ async def test_a_flood_is_taken_at_her_rate_and_what_waits_is_bounded(tmp_path: 
         assert wire.service.db.next_number == 1 + limits.burst
         [waiting] = wire.service.sources._waiting.values()
         ids = [str(number) for number in range(limits.burst, limits.burst + WAITING)]
-        assert [change.id for change, _ in waiting] == ids
+        assert [each.change.id for each in waiting] == ids

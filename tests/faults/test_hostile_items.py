@@ -15,7 +15,9 @@ from tests.integration.pubsub import (
     ATOM,
     EVENT,
     MICROBLOG,
+    OWNER,
     PUBSUB,
+    RSM,
     entry,
     items,
     publish,
@@ -25,8 +27,9 @@ from tests.integration.pubsub import (
     texts,
 )
 from tests.integration.wire import RELAY, Wire, wired
-from xmpprelay.xmpp.pubsub.nodes import MAX_ENTRY_BYTES
-from xmpprelay.xmpp.stanzas import MAX_DEPTH, serialise
+from xmpprelay.core.atom import MAX_ENTRY_BYTES
+from xmpprelay.store.posts import PostRow, append_post
+from xmpprelay.xmpp.stanzas import MAX_DEPTH, MAX_STANZA_BYTES, serialise, size_at_least
 
 ANN: Final = "ann@example.test"
 BOB: Final = "bob@example.test"
@@ -154,7 +157,7 @@ def sized(size_bytes: int) -> str:
     def padded(letters: int) -> str:
         return entry("big", f"<rights>{'x' * letters}</rights>")
 
-    return padded(1 + size_bytes - len(serialise(fromstring(padded(1)))))
+    return padded(1 + size_bytes - size_at_least(fromstring(padded(1))))
 
 
 async def test_size(wire: Wire) -> None:
@@ -199,6 +202,113 @@ async def test_bombs_are_answered_and_do_no_harm(wire: Wire, payload: str) -> No
     for text in texts(await asks(wire, ANN, items())).values():
         assert len(text) <= 2_000
     wire.taken()
+    await goes_on(wire)
+
+
+TAGS: Final = " ".join(
+    f"#{one}{two}" for one in "abcdefghijklmnopqrstuvwxyz" for two in "abcdefghijklmnopqrstuvwxyz"
+)[:2_000]
+
+
+def long_id(number: int) -> str:
+    """As long as an id was once let be."""
+    return f"{number:03}" + "\U0001f600" * 197
+
+
+async def stored(wire: Wire, count: int, text: str) -> list[str]:
+    """Posts of Ann's with ids that were taken before ids were bounded; gives the ids."""
+    ann = wire.service.graph.by_jid(ANN)
+    assert ann is not None
+    names = [long_id(number) for number in range(count)]
+    for name in names:
+        await wire.service.db.write(append_post, PostRow(ann.id, text, item=name))
+    return names
+
+
+@pytest.mark.parametrize("text", ["x", TAGS, "'" * 1_300], ids=["ids", "tags", "quotes"])
+async def test_no_answer_is_too_long_for_a_server_whatever_is_stored(wire: Wire, text: str) -> None:
+    names = await stored(wire, 100, text)
+    rest, read = "", list[str]()
+    while page := list(texts(answer := await asks(wire, BOB, items(page=f"<max>100</max>{rest}")))):
+        assert len(serialise(answer.xml)) < MAX_STANZA_BYTES / 2
+        rest = f"<after>{page[-1]}</after>"
+        read += page
+    assert read == names, "each once, in order, on one page or the next"
+    for asked in (
+        items(max_items="100"),
+        items(page="<max>100</max><before/>"),
+        items("".join(f"<item id='{name}'/>" for name in names)),
+        items("".join(f"<item id='{number:x}.x'/><item id='{names[0]}'/>" for number in range(50))),
+    ):
+        answer = await asks(wire, BOB, asked)
+        assert texts(answer)
+        assert len(serialise(answer.xml)) < MAX_STANZA_BYTES / 2
+    newest = await asks(wire, BOB, items(max_items="100"))
+    assert list(texts(newest)) == names[-len(texts(newest)) :]
+    assert newest.xml.find(f".//{{{RSM}}}first") is not None, "it says where to go on"
+
+
+async def test_no_list_of_people_is_too_long_whatever_their_addresses(wire: Wire) -> None:
+    domain = ".".join(["d" * 60] * 3)
+    for begin in range(0, 300, 50):
+        out = "".join(
+            f"<affiliation jid='{'a' * 1_000}{number}@{domain}' affiliation='outcast'/>"
+            for number in range(begin, begin + 50)
+        )
+        change = pubsub(f"<affiliations node='{MICROBLOG}'>{out}</affiliations>", OWNER)
+        assert (await asks(wire, ANN, change, "set")).type == "result"
+    asked = pubsub(f"<affiliations node='{MICROBLOG}'/>", OWNER)
+    first = await asks(wire, ANN, asked)
+    people = [each.get("jid", "") for each in first.xml.iter(f"{{{OWNER}}}affiliation")]
+    assert 150 < len(people) < 301
+    assert len(serialise(first.xml)) < MAX_STANZA_BYTES / 2
+    page = f"<set xmlns='{RSM}'><before/></set>"
+    last = await asks(wire, ANN, asked.replace("</pubsub>", f"{page}</pubsub>"))
+    assert len(serialise(last.xml)) < MAX_STANZA_BYTES / 2
+    people += [each.get("jid", "") for each in last.xml.iter(f"{{{OWNER}}}affiliation")]
+    assert len(set(people)) == 301, "the two of them have all"
+
+
+async def test_an_event_is_bounded_whatever_its_post_is_called(wire: Wire) -> None:
+    ann = wire.service.graph.by_jid(ANN)
+    assert ann is not None
+    await stored(wire, 1, "first")
+    wire.taken()
+    wire.says(ANN, f"re #1 {TAGS[:1_900]}")
+    await wire.quiet()
+    [event] = [each for each in wire.taken() if each.has("event", EVENT)]
+    assert len(serialise(event.xml)) < 10_000
+
+
+@pytest.mark.parametrize("where", ["iq", "message", "receipt"])
+async def test_a_long_id_of_a_stanza_is_not_said_again(wire: Wire, where: str) -> None:
+    name = '"' * 200_000
+    if where == "iq":
+        wire.feeds(
+            f"<iq from='{ANN}/x' to='{AT_ANN}' id='{name}' type='get'>"
+            "<ping xmlns='urn:xmpp:ping'/></iq>"
+        )
+    else:
+        inside = "<request xmlns='urn:xmpp:receipts'/>" if where == "receipt" else ""
+        text = "" if where == "message" else "hello"
+        wire.feeds(
+            f"<message from='{ANN}/x' to='home@{RELAY}' id='{name}' type='chat'>"
+            f"<body>{text}</body>{inside}</message>"
+        )
+    await wire.quiet()
+    said = wire.taken()
+    assert said
+    assert all(len(serialise(each.xml)) < 10_000 for each in said)
+    await goes_on(wire)
+
+
+async def test_what_an_error_says_again_is_bounded(wire: Wire) -> None:
+    field = f"<field var='{chr(34) * 100_000}'><value>x</value></field>"
+    form = f"<x xmlns='jabber:x:data' type='submit'>{field}</x>"
+    payload = pubsub(f"<configure node='{MICROBLOG}'>{form}</configure>", OWNER)
+    answer = await asks(wire, ANN, payload, "set")
+    assert answer.condition == "not-acceptable"
+    assert len(serialise(answer.xml)) < 50_000
     await goes_on(wire)
 
 

@@ -185,6 +185,18 @@ async def test_a_boost_is_an_item_that_names_whom_it_repeats(world: World) -> No
     assert links["via"] == item_uri(carol.author("alice"), MICROBLOG, name)
 
 
+async def test_what_is_published_under_the_id_of_a_boost_is_refused(world: World) -> None:
+    """A boost has no text of its own: it would have become the new text of what it repeats."""
+    [alice] = await world.authors("alice")
+    name = await published(alice, "alice", "Tea?", "first")
+    await alice.says("boost #" + (await alice.says("last alice")).rpartition("#")[2].split()[0])
+    there = alice.author("alice")
+    boost, *_ = [each for each in texts(await alice.asks(there, items())) if each != name]
+    answer = await alice.asks(there, publish(entry("Coffee!"), boost), "set")
+    assert answer.condition == "not-allowed"
+    assert set(texts(await alice.asks(there, items())).values()) == {"Tea?"}
+
+
 async def test_the_end_of_a_subscription_ends_the_follow_by_all_doors(world: World) -> None:
     alice, bob = await world.authors("alice", "bob")
     await bob.adds("alice")

@@ -117,6 +117,10 @@ ROWS: Final[Mapping[str, tuple[str, str, str, Answer]]] = {
         "bob", "get", pubsub(f"<options node='x' jid='{ME}'/>"), NO_NODE
     ),
     "default options": ("bob", "get", pubsub(f"<default {NODE}/>"), RESULT),
+    "of nobody's node": ("bob", "get", pubsub("<default/>"), RESULT),
+    "with an attribute of another namespace": (
+        "bob", "get", pubsub(f"<default {NODE} xmlns:o='urn:o' o:x='y'/>"), RESULT
+    ),
     # §6.5.9
     "items": ("eve", "get", items(), RESULT),
     "items of none": ("eve", "get", items(node="x"), NO_NODE),
@@ -185,6 +189,12 @@ ROWS: Final[Mapping[str, tuple[str, str, str, Answer]]] = {
         "alice", "set",
         with_options(access_model="open", persist_items="true", max_items="10",
                      deliver_payloads="false", send_last_published_item="never"),
+        RESULT,
+    ),
+    "a long id in bytes": ("alice", "set", publish(entry("x"), "\U0001f600" * 101), BAD),
+    "attributes of another namespace": (
+        "alice", "set",
+        publish(entry("x", "<link rel='replies' href='https://a.test/' thr:count='3'/>"), "thr"),
         RESULT,
     ),
     # §7.2.3

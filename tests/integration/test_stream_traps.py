@@ -2,15 +2,17 @@
 
 import itertools
 from typing import Final
-from xml.sax.saxutils import escape
+from xml.sax.saxutils import escape, quoteattr
 
 import pytest
 
 from tests.integration.clients import STANZAS, count
+from tests.integration.pubsub import items, texts
 from tests.integration.world import World
 from xmpprelay.config import Contact
 from xmpprelay.core.model import Draft
 from xmpprelay.core.recipients import State
+from xmpprelay.store.posts import PostRow, append_post
 from xmpprelay.xmpp.stanzas import MAX_DEPTH
 
 ERRORS: Final = {
@@ -262,3 +264,33 @@ async def test_handles_are_ascii_whatever_a_jid_may_be(world: World) -> None:
     person = world.service.graph.by_handle("gross")
     assert person is not None
     assert person.jid == "gross@far.test"
+
+
+# --- answers whose length others choose -------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["\U0001f600" * 190, "'" * 190], ids=["emoji", "quotes"])
+async def test_a_page_of_items_with_long_ids_ends_nothing(world: World, name: str) -> None:
+    """Such ids were taken once; a page of a hundred of them was 600 KB long."""
+    alice, bob = await world.authors("alice", "bob")
+    for number in range(100):
+        row = PostRow(world.person_id(alice), "x", item=f"{name}{number}")
+        await world.service.db.write(append_post, row)
+    for asked in (
+        items(max_items="100"),
+        items("".join(f"<item id={quoteattr(f'{name}{number}')}/>" for number in range(50))),
+        items(f"<item id={quoteattr(f'{name}7')}/>" * 100),
+    ):
+        assert texts(await bob.asks(bob.author("alice"), asked))
+    assert world.streams == 1
+
+
+async def test_a_long_id_of_a_question_ends_nothing(world: World) -> None:
+    await world.authors("alice")
+    far = await world.far()
+    ping = "<ping xmlns='urn:xmpp:ping'/>"
+    name = '"' * 100_000
+    far.sends(f"<iq from='eve@far.test/x' to='{far.relay}' id='{name}' type='get'>{ping}</iq>")
+    far.sends(f"<iq from='eve@far.test/x' to='{far.relay}' id='short' type='get'>{ping}</iq>")
+    await far.mail.gets(kind="iq", id="short")
+    assert world.streams == 1

@@ -17,6 +17,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Final
 from urllib.parse import quote, unquote
 from xml.etree.ElementTree import Element, SubElement
@@ -33,6 +34,15 @@ _OF_A_RELAY: Final = re.compile(r"xmpp:[^?]+\?;node=([0-9a-z]+\.[0-9a-z]+)")
 
 TITLE_CHARS: Final = 80
 """A title is no longer; a guess at what one line of a reader shows."""
+
+MAX_ENTRY_BYTES: Final = 32 * 1024
+"""Of an entry that somebody publishes, with its markup."""
+
+MAX_TAGS: Final = 10
+"""So many tags of an entry are read, and so many written; a guess."""
+
+MAX_TAG_CHARS: Final = 50
+"""Of a tag that is read or written on its own; a longer one is only in the text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +79,8 @@ class Said:
 # --- Writing -------------------------------------------------------------------------------------
 
 
-def entry_element(entry: Entry) -> Element:
-    """The <entry/> of a post."""
+def entry_element(entry: Entry, *, tags: bool = True) -> Element:
+    """The <entry/> of a post; `tags`: with those of its text as categories, the first of them."""
     root = Element(f"{{{ATOM}}}entry")
     if entry.language is not None:
         root.set(f"{{{_XML}}}lang", clean_line(entry.language))
@@ -93,7 +103,8 @@ def entry_element(entry: Entry) -> Element:
         _add(root, "link", rel="via", href=clean_line(entry.via))
     for address in entry.enclosures:
         _add(root, "link", rel="enclosure", href=clean_line(address))
-    for tag in tags_in(entry.text):
+    short = (each for each in tags_in(entry.text) if len(each) <= MAX_TAG_CHARS)
+    for tag in islice(short, MAX_TAGS) if tags else ():
         _add(root, "category", term=tag)
     _add(root, "content", clean(entry.text), type="text")
     return root
@@ -110,11 +121,6 @@ def title_of(text: str) -> str:
 
 
 # --- Reading -------------------------------------------------------------------------------------
-
-MAX_TAGS: Final = 10
-"""So many tags of an entry are kept; a guess."""
-
-MAX_TAG_CHARS: Final = 50
 
 MAX_ENCLOSURES: Final = 4
 

@@ -18,13 +18,17 @@ from sqlalchemy import Connection
 
 from xmpprelay.core.model import Draft, Kind, Person, Post
 from xmpprelay.core.text import number_in
-from xmpprelay.errors import Refused, Taken, UnknownPost
+from xmpprelay.errors import BadRequest, Refused, Taken, UnknownPost
 from xmpprelay.relay.changes import Changes
 from xmpprelay.relay.sight import Sight
 from xmpprelay.relay.taking import Accepted
 from xmpprelay.store.items import items_called
 from xmpprelay.store.posts import own_message
 from xmpprelay.store.queries import post_by_number
+
+MAX_ITEM_BYTES: Final = 400
+"""Of the id of a new item. It is in four addresses of an entry, and in those each byte that is no
+ASCII takes three."""
 
 _ITEMS: Final = frozenset({Kind.POST, Kind.BOOST})
 
@@ -62,9 +66,10 @@ class Publishing:
 
         `answered` names what it answers; the first that is a post of this relay's counts. `under`
         is the post among whose comments it is published. Raises Taken (the id is that of a deleted
-        post, or has the form of the relay's own and is none of his), UnknownPost (what it answers
-        is gone, or not for him), what `Relay.accept` raises and, of an edit, what `Changes.edit`
-        does, Refused (it answers a direct message); then nothing was stored.
+        post, or has the form of the relay's own and is none of his), BadRequest (the id is too
+        long), UnknownPost (what it answers is gone, or not for him), what `Relay.accept` raises
+        and, of an edit, what `Changes.edit` does, Refused (it answers a direct message, or is a
+        boost); then nothing was stored.
         """
         author = self._author(draft.author)
         if item is not None:
@@ -73,6 +78,8 @@ class Publishing:
                 return await self._again(author, draft, before)
             if number_in(item, self._epoch) is not None:
                 raise Taken("Ids of this form are the relay's own: choose another one.")
+            if len(item.encode()) > MAX_ITEM_BYTES:
+                raise BadRequest(f"The id of an item has at most {MAX_ITEM_BYTES} bytes.")
             name = None if under is not None else item
             draft = replace(draft, item=name, origin=_origin(item, under))
         if under is not None:
@@ -89,6 +96,8 @@ class Publishing:
     async def _again(self, author: Person, draft: Draft, before: Post) -> Accepted:
         if before.deleted:
             raise Taken("This item was deleted; publish what you have to say under a new id.")
+        if before.kind is Kind.BOOST:
+            raise Refused("This item is a boost, which has no text of its own; edit the post.")
         return await self._changes.edit(author, draft, before.number)
 
     async def retract(self, draft: Draft, item: str, under: Post | None = None) -> Accepted:

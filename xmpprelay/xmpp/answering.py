@@ -43,11 +43,9 @@ class Answering:
 
     async def _answer(self, iq: Element, answer: Callable[[], Awaitable[Element]]) -> None:
         try:
-            payload = await answer()
+            self._questions.done(iq, await answer())
         except RelayError as error:
             self._questions.refused(iq, error)
         except Exception:
             self._questions.refused(iq, Unforeseen())
             raise
-        else:
-            self._questions.done(iq, payload)

@@ -281,11 +281,12 @@ class Messages:
 
 def _receipt(stanza: Element) -> Element | None:
     """The receipt of XEP-0184, from the address that was written to; None: none was asked for."""
-    name = stanza.get("id")
-    if not name or stanza.find(tag("request", RECEIPTS)) is None:
+    if stanza.find(tag("request", RECEIPTS)) is None:
         return None
     receipt = reply(stanza, "message", stanza.get("type"))
-    receipt.attrib.pop("id")
+    name = receipt.attrib.pop("id", "")
+    if not name:
+        return None
     SubElement(receipt, tag("received", RECEIPTS), id=name)
     return receipt
 

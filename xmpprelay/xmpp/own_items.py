@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Final
 from xml.etree.ElementTree import Element
 
-from xmpprelay.core.atom import read_entry
+from xmpprelay.core.atom import MAX_ENTRY_BYTES, read_entry
 from xmpprelay.core.sourced import OwnChange, OwnItem, Retracted
 from xmpprelay.core.text import clean_line
 from xmpprelay.errors import RelayError
@@ -18,8 +18,6 @@ from xmpprelay.xmpp.stanzas import parse_jid, size_at_least, tag
 
 ITEMS_READ: Final = 20
 """So many items of one stanza: the newest."""
-
-MAX_ENTRY_BYTES: Final = 32 * 1024
 
 _MAX_ID_CHARS: Final = 1023
 """Of an item's id: as long as a part of an address, which some services make of it."""

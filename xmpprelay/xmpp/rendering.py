@@ -30,7 +30,7 @@ from xmpprelay.core.text import change_id, message_id, short_id, xml_bytes
 from xmpprelay.core.wishes import NO_WISHES, Delivery
 from xmpprelay.xmpp.addresses import Addresses
 from xmpprelay.xmpp.incoming import CORRECT, FALLBACK, REPLY, RETRACT
-from xmpprelay.xmpp.pubsub.entries import Entries, add_items
+from xmpprelay.xmpp.pubsub.entries import Entries, Much, add_items
 from xmpprelay.xmpp.pubsub.names import EVENT
 from xmpprelay.xmpp.stanzas import DELAY, HINTS, ORIGIN, XML, format_time, serialise, tag
 
@@ -40,6 +40,9 @@ _KEPT: Final = 4096
 
 MAX_TWICE_BYTES: Final = 4_000
 """A longer text stands in a stanza only once: every server takes 10,000 bytes (RFC 6120 §13.12)."""
+
+MAX_EVENT_BYTES: Final = 9_500
+"""Of an event without the address that it goes to, which is far shorter than what is left."""
 
 _GONE: Final = "(this post was deleted)"
 
@@ -120,7 +123,7 @@ class Rendering:
     def _form(self, post: Post, person: int, store: bool, held: bool) -> _Form:
         wishes = self._graph.wishes(person)
         mode = self._mode(post, person)
-        home, event = mode is Mode.HOME, mode is Mode.PUBSUB or mode is Mode.PUBSUB_BODY
+        home, event = mode is Mode.HOME, mode.is_pubsub
         if wishes is NO_WISHES and _is_plain(post):
             if not event:
                 return _Form(home, home, "chat", store, held, False, False)
@@ -180,6 +183,16 @@ class Rendering:
     # The bytes
 
     def _make(self, post: Post, form: _Form) -> tuple[bytes, bytes]:
+        """What comes before and behind the address; of an event no more than has room."""
+        made = self._write(post, form, Much.ALL)
+        for less in (Much.TEXT, Much.NAME) if form.event else ():
+            if len(made) <= MAX_EVENT_BYTES:
+                break
+            made = self._write(post, form, less)
+        before, _, after = made.partition(_TO.encode())
+        return before, after
+
+    def _write(self, post: Post, form: _Form, much: Much) -> bytes:
         name = self._name(post)
         author = self._graph.person(post.author)
         sender = self._addresses.home if form.home else self._addresses.author(author)
@@ -190,7 +203,7 @@ class Rendering:
         if post.content.lang is not None:
             message.set(f"{{{XML}}}lang", post.content.lang)
         if form.event:
-            self._tell(message, post)
+            self._tell(message, post, much)
         if form.body:
             text = self._text(post, form)
             if form.event and xml_bytes(text) > MAX_TWICE_BYTES:
@@ -205,10 +218,9 @@ class Rendering:
             SubElement(
                 message, tag("delay", DELAY), {"from": self._addresses.domain, "stamp": stamp}
             )
-        before, _, after = serialise(message).partition(_TO.encode())
-        return before, after
+        return serialise(message)
 
-    def _tell(self, message: Element, post: Post) -> None:
+    def _tell(self, message: Element, post: Post, much: Much) -> None:
         """The event of the author's node (XEP-0060 §7.1.2.1, §7.2.2.1)."""
         changed = _changed(post)
         items = add_items(message)
@@ -216,7 +228,7 @@ class Rendering:
             SubElement(items, tag("retract", EVENT), id=self.entries.name(changed))
         else:
             edited = post.created if post.kind is Kind.EDIT else None
-            items.append(self.entries.item(EVENT, changed, edited))
+            items.append(self.entries.item(EVENT, changed, edited, much=much))
 
     def _name(self, post: Post) -> str:
         if post.kind not in CHANGES or post.original is None:

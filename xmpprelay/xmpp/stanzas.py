@@ -33,6 +33,16 @@ UNREACHABLE: Final = frozenset({"remote-server-not-found", "remote-server-timeou
 MAX_DEPTH: Final = 64
 """Deeper than any honest stanza, and far above where nesting exhausts the interpreter's stack."""
 
+MAX_STANZA_BYTES: Final = 500_000
+"""Of what is written. Prosody closes the stream of a component for more than 512 KiB."""
+
+MAX_ID_CHARS: Final = 1_024
+"""Of the id of a stanza that is answered; clients' have less than a hundred. A quotation mark in
+one takes six bytes."""
+
+_MAX_SENTENCE_CHARS: Final = 4_000
+"""Of what an error says: some sentences name what was sent."""
+
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -130,13 +140,13 @@ def reply(stanza: Element, kind: str, type_: str | None) -> Element:
     """An answer to a stanza: from where it was sent to, to where it came from, with its id.
 
     It comes from the address as it is prepared: some servers pass on the case in which a client
-    wrote it. ValueError: it is none.
+    wrote it. An id that is too long to be said again is left out. ValueError: it is none.
     """
     bare, resource = parse_jid(stanza.get("to", ""))
     answer = Element(tag(kind))
     answer.set("from", f"{bare}/{resource}" if resource else bare)
     answer.set("to", stanza.get("from", ""))
-    if stanza.get("id") is not None:
+    if stanza.get("id") is not None and len(stanza.get("id", "")) <= MAX_ID_CHARS:
         answer.set("id", stanza.get("id", ""))
     if type_ is not None:
         answer.set("type", type_)
@@ -157,7 +167,7 @@ def error_reply(stanza: Element, error: RelayError, *, bare: bool = False) -> El
     if not bare:
         text = SubElement(element, tag("text", STANZA_ERRORS))
         text.set(f"{{{XML}}}lang", "en")
-        text.text = error.sentence
+        text.text = error.sentence[:_MAX_SENTENCE_CHARS]
     return answer
 
 
@@ -185,7 +195,10 @@ def serialise(stanza: Element) -> bytes:
     """
     parts: list[str] = []
     _write(stanza, COMPONENT, parts.append)
-    return "".join(parts).encode()
+    written = "".join(parts).encode()
+    if len(written) > MAX_STANZA_BYTES:
+        raise AssertionError(f"a stanza of {len(written)} bytes, for which the stream is closed")
+    return written
 
 
 def _write(element: Element, outer: str, put: Callable[[str], None]) -> None:

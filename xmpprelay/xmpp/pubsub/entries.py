@@ -5,7 +5,9 @@ booster's node that names the author whom it repeats (XEP-0472 §4.5); a reply s
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
+from enum import Enum, auto
 from xml.etree.ElementTree import Element, SubElement
 
 from xmpprelay.core.atom import Entry, atom_id, entry_element, item_uri, node_uri
@@ -15,6 +17,14 @@ from xmpprelay.core.text import message_id
 from xmpprelay.xmpp.addresses import Addresses
 from xmpprelay.xmpp.pubsub.names import COMMENTS, EVENT, MICROBLOG
 from xmpprelay.xmpp.stanzas import tag
+
+
+class Much(Enum):
+    """How much of an item is written, where there is not room for all of it."""
+
+    ALL = auto()
+    TEXT = auto()  # without addresses and tags
+    NAME = auto()  # no entry: whoever wants it asks for the item (XEP-0060 §4.3)
 
 
 class Entries:
@@ -44,34 +54,40 @@ class Entries:
         updated: datetime | None = None,
         *,
         comment: bool = False,
+        much: Much = Much.ALL,
     ) -> Element:
-        """The <item/> of a post, with its entry."""
+        """The <item/> of a post, with as much of its entry as `much` says."""
         item = Element(tag("item", namespace), id=self.name(post, comment=comment))
         item.set("publisher", self._address(post.author))
-        item.append(self._entry(post, updated))
+        if much is not Much.NAME:
+            entry = self._text(post, updated)
+            if much is Much.ALL:
+                entry = self._with_links(entry, post)
+            item.append(entry_element(entry, tags=much is Much.ALL))
         return item
 
-    def _entry(self, post: Post, updated: datetime | None) -> Element:
+    def _text(self, post: Post, updated: datetime | None) -> Entry:
         shown = post.content
-        where = item_uri(self._address(post.author), MICROBLOG, self.name(post))
-        repeats = post.kind is Kind.BOOST
-        return entry_element(
-            Entry(
-                id=post.atom_id or atom_id(self._addresses.domain, self._own_name(post)),
-                text=shown.text,
-                name=self._graph.person(shown.author).handle or "",
-                jid=self._address(shown.author),
-                published=shown.created,
-                updated=updated or (post.created if repeats else None),
-                language=shown.lang,
-                link=where,
-                in_reply_to=self._answered(shown),
-                replies=node_uri(self._address(shown.author), f"{COMMENTS}{self.name(shown)}"),
-                via=item_uri(self._address(shown.author), MICROBLOG, self.name(shown))
-                if repeats
-                else None,
-                enclosures=shown.attachments,
-            )
+        return Entry(
+            id=post.atom_id or atom_id(self._addresses.domain, self._own_name(post)),
+            text=shown.text,
+            name=self._graph.person(shown.author).handle or "",
+            jid=self._address(shown.author),
+            published=shown.created,
+            updated=updated or (post.created if post.kind is Kind.BOOST else None),
+            language=shown.lang,
+        )
+
+    def _with_links(self, entry: Entry, post: Post) -> Entry:
+        shown = post.content
+        there, name = self._address(shown.author), self.name(shown)
+        return replace(
+            entry,
+            link=item_uri(self._address(post.author), MICROBLOG, self.name(post)),
+            in_reply_to=self._answered(shown),
+            replies=node_uri(there, f"{COMMENTS}{name}"),
+            via=item_uri(there, MICROBLOG, name) if post.kind is Kind.BOOST else None,
+            enclosures=shown.attachments,
         )
 
     def _own_name(self, post: Post) -> str:

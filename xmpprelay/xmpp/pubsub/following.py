@@ -126,12 +126,12 @@ class Following:
 
     async def default(self, request: Request) -> Element:
         """The answer to `<default/>`: the options of one who has chosen nothing."""
-        if request.verb.get("node") is not None:
-            await self._author(request)
         answer = Element(tag("pubsub", PUBSUB))
-        SubElement(answer, tag("default", PUBSUB), request.verb.attrib).append(
-            options_form(body=False)
-        )
+        default = SubElement(answer, tag("default", PUBSUB))
+        if (node := request.verb.get("node")) is not None:
+            await self._author(request)
+            default.set("node", node)
+        default.append(options_form(body=False))
         return answer
 
     # Who he is here

@@ -11,10 +11,9 @@ from typing import Final
 from xml.etree.ElementTree import Element, SubElement
 
 from xmpprelay.core.text import clean
+from xmpprelay.xmpp.disco import DATA
 from xmpprelay.xmpp.pubsub.names import NODE_CONFIG, PubsubError
 from xmpprelay.xmpp.stanzas import tag
-
-DATA: Final = "jabber:x:data"
 
 OPEN: Final = "open"
 AUTHORIZE: Final = "authorize"

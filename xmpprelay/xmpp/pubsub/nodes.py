@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 from xml.etree.ElementTree import Element
 
+from xmpprelay.core.atom import MAX_ENTRY_BYTES
 from xmpprelay.core.graph import Graph
 from xmpprelay.core.model import Person, Post
 from xmpprelay.core.routing import may_read
@@ -29,9 +30,6 @@ from xmpprelay.xmpp.pubsub.names import (
     PubsubError,
     no_such_node,
 )
-
-MAX_ENTRY_BYTES: Final = 32 * 1024
-"""Of an entry, with its markup."""
 
 MAX_SHOWN_BYTES: Final = 96 * 1024
 """Of what somebody shows of himself: a picture of 64 KiB is so much in base64."""

@@ -25,6 +25,7 @@ from xmpprelay.xmpp.pubsub.names import (
 )
 from xmpprelay.xmpp.pubsub.nodes import Microblog, Node, Nodes
 from xmpprelay.xmpp.pubsub.requests import Request
+from xmpprelay.xmpp.pubsub.room import fitting
 from xmpprelay.xmpp.stanzas import parse_jid, tag
 
 MAX_LISTED: Final = 500
@@ -247,7 +248,13 @@ def _list_of(request: Request, what: str, found: Sequence[tuple[str, str]]) -> E
     page = read_page(request.payload, MAX_LISTED)
     names = [jid for jid, _ in found]
     part = part_of(names, page)
-    answer.append(_listed(request, what, [found[at] for at in part]))
+    backward = page.before is not None
+    order = part[::-1] if backward else part
+    listed = _listed(request, what, ())
+    written = fitting(_of(what, *found[at]) for at in order)
+    part = part[len(part) - len(written) :] if backward else part[: len(written)]
+    listed.extend(written[::-1] if backward else written)
+    answer.append(listed)
     if request.payload.find(tag("set", RSM)) is not None or len(part) < len(found):
         first, last = (names[part[0]], names[part[-1]]) if part else (None, None)
         add_set(answer, first, last, len(found), part[0] if part else None)
@@ -256,9 +263,12 @@ def _list_of(request: Request, what: str, found: Sequence[tuple[str, str]]) -> E
 
 def _listed(request: Request, what: str, people: Iterable[tuple[str, str]]) -> Element:
     listed = Element(request.verb.tag, node=node_of(request.verb))
-    for jid, state in people:
-        SubElement(listed, tag(what, OWNER), {"jid": jid, what: state})
+    listed.extend(_of(what, jid, state) for jid, state in people)
     return listed
+
+
+def _of(what: str, jid: str, state: str) -> Element:
+    return Element(tag(what, OWNER), {"jid": jid, what: state})
 
 
 def _jids(targets: Iterable[str]) -> Iterable[str]:

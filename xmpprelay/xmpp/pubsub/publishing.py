@@ -29,7 +29,7 @@ from xmpprelay.xmpp.pubsub.names import (
 )
 from xmpprelay.xmpp.pubsub.nodes import Comments, Microblog, Node, Nodes, Showing
 from xmpprelay.xmpp.pubsub.requests import Request
-from xmpprelay.xmpp.stanzas import serialise, tag
+from xmpprelay.xmpp.stanzas import size_at_least, tag
 
 _MAX_ID_CHARS: Final = 200
 """Of an item's id; all real ones are far shorter."""
@@ -161,7 +161,7 @@ def _payload_of(item: Element, config: NodeConfig) -> Element:
         raise PubsubError("bad-request", "payload-required", "There is nothing in this item.")
     if len(item) > 1:
         raise BadEntry("An item has one payload; nothing was published.")
-    if len(serialise(item[0])) > config.max_payload_bytes:
+    if size_at_least(item[0]) > config.max_payload_bytes:
         raise PubsubError(
             "not-acceptable",
             "payload-too-big",

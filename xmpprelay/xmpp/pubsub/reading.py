@@ -3,9 +3,12 @@
 Without a result set the newest items come, as many as are asked for and as a page has room for; if
 there are more, a result set says where to go on. With one, pages go on from the item that it names.
 The items of a page are in the order in which they were made.
+
+An answer is bounded by its bytes as they are written (`room.py`): what does not fit is left for the
+next page.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final, TypeAlias
 from xml.etree.ElementTree import Element, SubElement
 
@@ -17,6 +20,7 @@ from xmpprelay.xmpp.pubsub.entries import Entries
 from xmpprelay.xmpp.pubsub.names import PUBSUB, PubsubError, node_of, unsupported
 from xmpprelay.xmpp.pubsub.nodes import Comments, Microblog, Node, Nodes, Showing
 from xmpprelay.xmpp.pubsub.requests import Request
+from xmpprelay.xmpp.pubsub.room import fitting
 from xmpprelay.xmpp.stanzas import tag
 
 Posts: TypeAlias = Microblog | Comments
@@ -47,13 +51,21 @@ class ReadingItems:
             await self._add_shown(listed, node, wanted)
             return answer
         if wanted:
-            self._add(listed, node, await self._named(request.sender, node, wanted))
+            named = await self._named(request.sender, node, wanted)
+            listed.extend(fitting(self._written(node, named)))
             return answer
-        page = await self._page(request, node)
-        self._add(listed, node, page.items)
+        span = await self._span(request, node)
+        page = await self._read(request.sender, node, span)
+        found = page.items if span.forward else page.items[::-1]
+        written = fitting(self._written(node, found))
+        if not span.forward:
+            written.reverse()
+        listed.extend(written)
         paged = request.payload.find(tag("set", RSM)) is not None
-        if paged or not (page.complete or request.verb.get("max_items")):
-            names = [self._name(node, item) for item in page.items]
+        complete = page.complete and len(written) == len(page.items)
+        as_many = request.verb.get("max_items") and len(written) == span.limit
+        if paged or not (complete or as_many):
+            names = [each.get("id", "") for each in written]
             first, last = (names[0], names[-1]) if names else (None, None)
             add_set(answer, first, last, None, None)
         return answer
@@ -66,11 +78,10 @@ class ReadingItems:
         page = await self._read(sender, node, Span(USUAL_ITEMS))
         return [self._name(node, item) for item in page.items]
 
-    def _add(self, listed: Element, node: Posts, items: Sequence[Item]) -> None:
+    def _written(self, node: Posts, items: Sequence[Item]) -> Iterator[Element]:
         comment = isinstance(node, Comments)
         for each in items:
-            element = self._entries.item(PUBSUB, each.post, each.updated, comment=comment)
-            listed.append(element)
+            yield self._entries.item(PUBSUB, each.post, each.updated, comment=comment)
 
     async def _add_shown(self, listed: Element, node: Showing, wanted: Sequence[Element]) -> None:
         names = {each.get("id", "") for each in wanted}
@@ -93,21 +104,18 @@ class ReadingItems:
             return await self._items.answers_named(sender, node.answered, names)
         return await self._items.named(sender, node.author, names)
 
-    async def _page(self, request: Request, node: Posts) -> Page:
+    async def _span(self, request: Request, node: Posts) -> Span:
+        """Which items are asked for. Raises RelayError."""
         if request.payload.find(tag("set", RSM)) is None:
-            return await self._read(request.sender, node, Span(_max_items(request.verb)))
+            return Span(_max_items(request.verb))
         asked = read_page(request.payload, MAX_ITEMS)
         if asked.index is not None:
             raise unsupported("rsm", "Pages go on from an item here: name it by after or before.")
         if asked.after is not None:
-            after = await self._number(node, asked.after)
-            return await self._read(request.sender, node, Span(asked.limit, after=after))
+            return Span(asked.limit, after=await self._number(node, asked.after))
         if asked.before:
-            before = await self._number(node, asked.before)
-            return await self._read(request.sender, node, Span(asked.limit, before=before))
-        return await self._read(
-            request.sender, node, Span(asked.limit, oldest=asked.before is None)
-        )
+            return Span(asked.limit, before=await self._number(node, asked.before))
+        return Span(asked.limit, oldest=asked.before is None)
 
     async def _read(self, sender: str, node: Posts, span: Span) -> Page:
         if isinstance(node, Comments):
