@@ -57,6 +57,7 @@ class Touched:
     author: int
     tags: tuple[str, ...] = ()  # whose feeds have them as well
     edited: int | None = None  # the post whose text is another one: boosts show it, too
+    renamed: bool = False  # he shows another name, which is on boosts as well
 
 
 class Feeds:
@@ -175,19 +176,20 @@ class Feeds:
 
     def stamp_of_author(self, author: int) -> Stamp:
         """What the public feeds of an author are made of."""
-        return Stamp(self._posted.get(author, 0), self._public())
+        return Stamp(self._posted.get(author, 0), self.allowed())
 
     def stamp_of_tags(self) -> Stamp:
         """What the feeds of tags are made of."""
-        return Stamp(self._tagged, self._public())
+        return Stamp(self._tagged, self.allowed())
 
     def stamp_of_own(self, reader: Person) -> Stamp:
         """What somebody's own feeds are made of."""
         graph = self._graph
-        allowed = (reader, graph.revision, graph.follow_revision, *self._public())
+        allowed = (reader, graph.revision, graph.follow_revision, *self.allowed())
         return Stamp(self._db.next_number, allowed)
 
-    def _public(self) -> tuple[object, ...]:
+    def allowed(self) -> tuple[object, ...]:
+        """What decides what anybody may see: another value, and it may be something else."""
         return self._changes, self._graph.public_revision, self.note()
 
     def posted(self, post: Post) -> None:
@@ -205,10 +207,17 @@ class Feeds:
                 tell(Touched(post.author, tags, edited))
 
     def changed(self, person: int) -> None:
-        """Somebody has another name, is protected now, is on the web or off it, or has left."""
+        """Somebody has another handle, is protected now, is on the web or off it, or has left."""
         self._changes += 1
         for tell in self.shown_otherwise:
             tell(person)
+
+    def renamed(self, person: int) -> None:
+        """An author shows another name: his feeds, and boosts of his, are made anew."""
+        self._changes += 1
+        if self.is_public(person):
+            for tell in self.touched:
+                tell(Touched(person, renamed=True))
 
     def forget(self, person: int) -> None:
         """Somebody has left: he has no secret, and is shown nowhere."""

@@ -136,6 +136,17 @@ class Items:
         shown = [each for each in answers if may_read(self._graph, each, jid)]
         return await self._items(_fitting(shown))
 
+    async def readable(self, jid: str, numbers: Iterable[int | None]) -> dict[int, Post]:
+        """The posts of these numbers, by their numbers, that the bare JID may see.
+
+        Raises TryLater.
+        """
+        wanted = sorted({number for number in numbers if number is not None})
+        if not wanted:
+            return {}
+        found = await self._read(partial(_posts, wanted))
+        return {post.number: post for post in found if may_read(self._graph, post, jid)}
+
     async def numbered(self, jid: str, number: int) -> Item | None:
         """The post or boost of that number, if the bare JID may see it. Raises TryLater."""
         found = await self._read(partial(_posts, [number]))

@@ -68,6 +68,7 @@ from xmpprelay.web.metrics import MetricsPage, of_the_pages
 from xmpprelay.web.pages import Pages, Place
 from xmpprelay.web.server import WebServer
 from xmpprelay.web.status import StatusPages
+from xmpprelay.web.turns import Turns
 from xmpprelay.xmpp.addresses import Addresses
 from xmpprelay.xmpp.adhoc import AdHoc
 from xmpprelay.xmpp.answering import Answering
@@ -380,7 +381,8 @@ class Service:
 
     def _looks_otherwise(self, person: int, before: Profile, now: Profile) -> None:
         self.appearance.changed(person, before, now)
-        self.feeds.changed(person)
+        if before.name != now.name:  # no feed shows more of somebody than that
+            self.feeds.renamed(person)
 
     def _feeding(self, monotonic: Callable[[], float]) -> None:
         """Who has feeds, what is in them, and where they are besides the pages."""
@@ -403,8 +405,15 @@ class Service:
             domain=domain,
             hub=config.feeds.hub,
         )
+        self.turns = Turns()
         self.feed_pages = FeedPages(
-            self.graph, self.people, self.feeds, self.streams, now=self._now, monotonic=monotonic
+            self.graph,
+            self.people,
+            self.feeds,
+            self.streams,
+            self.turns,
+            now=self._now,
+            monotonic=monotonic,
         )
         self.hub = Hub(config.feeds.hub, self.graph, self.feeds) if config.feeds.hub else None
         self.copies: Copies | None = None
@@ -412,6 +421,7 @@ class Service:
             self.copies = Copies(
                 Path(config.feeds.directory), self.db, self.graph, self.feeds, self.streams
             )
+            self.keeping_out.hidden = self.copies.look_again
         self.journal.feeds = self.feeds.posted
         self.account.renamed = self.approval.shown_otherwise = self.feeds.changed
         self.digests.feed = self.feeds.address_of
@@ -567,6 +577,7 @@ class Service:
             self.people,
             self.profiles,
             self.feeds,
+            self.turns,
             place,
             note=self._note,
             now=self._now,
@@ -601,6 +612,7 @@ class Service:
             "stream": self.component.failures,
             "intake": self.intake.failures,
             "primary": self.inserting.failures + self.inserting.engine.failures,
+            "sources": self.sources.failures,
             "profiles": self.appearance.failures + self.own_cards.failures,
             "feeds": sum(each.failures for each in (self.hub, self.copies) if each is not None),
             "minute": self._failures + self.digests.failures + self.volume.failures,
@@ -719,8 +731,6 @@ class Service:
         self.keeping_out.tick()
         self.account.tick()
         self.appearance.tick()
-        if self.copies is not None:
-            self.copies.tick()
         self.inserting.tick()
         self.sources.tick()
         self.own_nodes.minute()

@@ -236,17 +236,11 @@ class Streams:
 
     async def _answered(self, reader: str, items: Sequence[Item]) -> dict[int, Post]:
         """What these posts answer, as far as the reader may see it."""
-        numbers = {item.post.content.parent for item in items}
-        wanted = sorted(number for number in numbers if number is not None)
-        if not wanted:
-            return {}
-        found = await self._read(lambda conn: queries.posts(conn, wanted))
-        return {
-            post.number: post
-            for post in found
-            if may_read(self._graph, post, reader)
-            and (reader != ANYBODY or self._feeds.shows(post))
-        }
+        parents = (item.post.content.parent for item in items)
+        found = await self._items.readable(reader, parents)
+        if reader != ANYBODY:
+            return found
+        return {number: post for number, post in found.items() if self._feeds.shows(post)}
 
     # Their entries
 

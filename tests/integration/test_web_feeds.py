@@ -504,8 +504,12 @@ async def test_a_feed_is_made_once_until_something_changes(place: Place) -> None
     await asyncio.gather(*(place.gets("/@bob.atom") for _ in range(20)))
     assert made == 1
     await place.says((ANN, "somebody else's"), (ANN, "mute cat"), (CAT, "follow ann"))
+    await place.says((BOB, 'profile about "No feed shows it."'))
     await place.gets("/@bob.atom")
     assert made == 1
+    await place.says((BOB, 'profile name "Bob B."'))
+    assert "Bob B." in (await place.gets("/@bob.atom")).text
+    made = 1
     await place.says((BOB, "milk"))
     await place.gets("/@bob.atom")
     assert made == 2
@@ -554,6 +558,56 @@ async def test_feeds_are_made_one_after_the_other_and_kept_ones_do_not_wait(plac
     assert not any(each.done() for each in others)
     held.set()
     await asyncio.gather(*others)
+
+
+@dataclass(slots=True)
+class Held:
+    """Feeds that are not made before they are let go."""
+
+    begun: asyncio.Event
+    let_go: asyncio.Event
+
+
+@pytest.fixture
+def held(place: Place, monkeypatch: pytest.MonkeyPatch) -> Held:
+    """The feeds of the place."""
+    streams, held = place.wire.service.streams, Held(asyncio.Event(), asyncio.Event())
+
+    def holding(make: Any) -> Any:
+        async def slow(*arguments: Any, **more: Any) -> Any:
+            made = await make(*arguments, **more)
+            held.begun.set()
+            await held.let_go.wait()
+            return made
+
+        return slow
+
+    for name in ("of_author", "home"):
+        monkeypatch.setattr(streams, name, holding(getattr(streams, name)))
+    return held
+
+
+@pytest.mark.parametrize("line", ["feed private", "protect on", "leave-relay yes"])
+async def test_what_is_hidden_while_its_feed_is_made_is_not_given_out(
+    place: Place, held: Held, line: str
+) -> None:
+    await place.says((BOB, "tea"))
+    asking = asyncio.create_task(place.gets("/@bob.atom", 404))
+    await held.begun.wait()
+    await place.says((BOB, line))
+    held.let_go.set()
+    await asking
+
+
+async def test_a_secret_that_ends_while_its_feed_is_made_opens_nothing(
+    place: Place, held: Held
+) -> None:
+    secret = await place.secret(BOB)
+    asking = asyncio.create_task(place.gets(secret.atom, 404))
+    await held.begun.wait()
+    await place.secret(BOB)
+    held.let_go.set()
+    await asking
 
 
 async def test_what_is_kept_is_bounded(place: Place) -> None:

@@ -1,11 +1,12 @@
 """The pages for people: what is on them, and what is not; in a real browser as well."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 from lxml import html
@@ -15,6 +16,8 @@ from tests.integration.web_world import Site, wired_pages
 from tests.integration.wire import RELAY, Wire
 from tests.servers.browser import DESKTOP, PHONE, Browser, browser_needed
 from xmpprelay.config import Contact, Registration
+from xmpprelay.core.model import Person
+from xmpprelay.core.pacing import Rate
 from xmpprelay.core.text import short_id
 
 ANN, BOB, PIA = (f"{name}@example.test" for name in ("ann", "bob", "pia"))
@@ -107,16 +110,50 @@ async def test_an_author_is_shown_with_what_he_shows_of_himself(reader: Reader) 
     }  # fmt: skip
     assert ANN not in html.tostring(page, encoding="unicode"), "where he writes from is his own"
     await reader.gets("/@ann/picture.png", 404)
-    drawn = BytesIO()
-    Image.new("RGB", (32, 32), "red").save(drawn, "PNG")
     ann = reader.wire.service.graph.by_handle("ann")
     assert ann is not None
-    profiles = reader.wire.service.profiles
-    await profiles.set(ann, {}, (await profiles.decoded(ann, drawn.getvalue()),))
+    await shows(reader, ann, "red")
     [source] = {i.get("src") for i in (await reader.reads("/@ann")).cssselect(".profile img")}
     answer = await reader.site.get(source)
     assert answer.headers["Content-Type"] == "image/png"
     assert Image.open(BytesIO(answer.body)).size == (32, 32)
+
+
+async def test_a_picture_is_kept_by_who_has_it_and_is_nobodys_when_it_is_hidden(
+    reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ann = reader.wire.service.graph.by_handle("ann")
+    assert ann is not None
+    profiles, read = reader.wire.service.profiles, 0
+    picture = profiles.picture
+
+    async def counted(*arguments: Any, **more: Any) -> Any:
+        nonlocal read
+        read += 1
+        return await picture(*arguments, **more)
+
+    profiles.picture = counted  # type: ignore[method-assign]
+    await shows(reader, ann, "red")
+    answer = await reader.site.get("/@ann/picture.png")
+    assert answer.headers["Cache-Control"] == "public, max-age=86400, s-maxage=60"
+    tag = {"If-None-Match": answer.headers["ETag"]}
+    await reader.gets("/@ann/picture.png", 304, **tag)
+    assert read == 1, "who has it costs no reading"
+    nothing_left = Rate(per_second=1e-9, burst=0.0)
+    monkeypatch.setattr("xmpprelay.profiles.SENT", nothing_left)
+    again = await reader.site.get("/@ann/picture.png")
+    assert again.body == answer.body, "it does not go out by the stream"
+    await shows(reader, ann, "blue")
+    assert (await reader.site.get("/@ann/picture.png", tag)).body != answer.body
+    await reader.says((ANN, "feed private"))
+    await reader.gets("/@ann/picture.png", 404, **tag)
+
+
+async def shows(reader: Reader, person: Person, colour: str) -> None:
+    """Let somebody show a picture."""
+    drawn, profiles = BytesIO(), reader.wire.service.profiles
+    Image.new("RGB", (32, 32), colour).save(drawn, "PNG")
+    await profiles.set(person, {}, (await profiles.decoded(person, drawn.getvalue()),))
 
 
 async def test_a_post_stands_in_its_thread(reader: Reader) -> None:
@@ -149,6 +186,8 @@ async def test_an_address_that_is_nearly_right_leads_to_the_right_one(reader: Re
     assert await reader.gets("/@ann/L", 308) == f"{reader.url}/@ann/1"
     await reader.says((ANN, ":join anna"))
     assert await reader.gets("/@ann", 308) == f"{reader.url}/@anna"
+    answer = await reader.site.get("/@ann")
+    assert answer.headers["Cache-Control"] == "no-store", "somebody else may be Ann one day"
 
 
 async def test_whoever_is_not_on_the_web_has_the_page_of_nobody(reader: Reader) -> None:
@@ -185,6 +224,37 @@ async def test_a_page_is_sent_again_only_when_it_has_changed(reader: Reader) -> 
     assert await reader.gets("/@ann/1", 304, **{"If-None-Match": tag}) == ""
     await reader.says((ANN, "edit #1 coffee!"))
     assert "coffee!" in await reader.gets("/@ann/1", 200, **{"If-None-Match": tag})
+
+
+@pytest.mark.parametrize("line", ["feed private", "protect on", "leave-relay yes"])
+async def test_pages_have_turns_and_what_is_hidden_meanwhile_is_not_shown(
+    reader: Reader, monkeypatch: pytest.MonkeyPatch, line: str
+) -> None:
+    await reader.says((ANN, "tea?"), (BOB, "milk?"))
+    items, begun, let_go = reader.wire.service.items, asyncio.Event(), asyncio.Event()
+    going = 0
+
+    def slow(read: Any) -> Any:
+        async def one(*arguments: Any, **more: Any) -> Any:
+            nonlocal going
+            going += 1
+            assert going == 1
+            found = await read(*arguments, **more)
+            begun.set()
+            await let_go.wait()
+            going -= 1
+            return found
+
+        return one
+
+    for name in ("of_author", "last_authors"):
+        monkeypatch.setattr(items, name, slow(getattr(items, name)))
+    asking = [asyncio.create_task(reader.gets("/@ann", 404))]
+    await begun.wait()
+    asking += [asyncio.create_task(reader.gets(path)) for path in ("/@bob", "/", "/@bob.atom")]
+    await reader.says((ANN, line))
+    let_go.set()
+    await asyncio.gather(*asking)
 
 
 async def test_a_closed_relay_says_so(tmp_path: Path) -> None:

@@ -70,6 +70,9 @@ class Answers:
         """The answer as it is sent."""
         if isinstance(answer, web.HTTPException) and answer.status >= 400:
             answer = self._error_page(answer)
+        elif isinstance(answer, web.HTTPRedirection):
+            # Kept, it would lead on when it does so no more, as after a handle is taken back.
+            answer.headers.setdefault("Cache-Control", "no-store")
         for name, value in HEADERS.items():
             answer.headers.setdefault(name, value)
         return answer

@@ -29,6 +29,7 @@ from xmpprelay.people import People
 from xmpprelay.streams import Streams
 from xmpprelay.syndication import ATOM, RSS, Feed, atom, rss
 from xmpprelay.web.caching import has_it, tag_of
+from xmpprelay.web.turns import Turns, is_there
 
 KEPT_BYTES: Final = 16 * 2**20
 """Feeds that are kept, all together."""
@@ -40,12 +41,6 @@ more is given out for a moment."""
 
 KEPT_FOR_S: Final = 60.0
 """A feed that is older is made anew, whatever is known of changes."""
-
-REST: Final = 3.0
-REST_AT_MOST_S: Final = 0.1
-"""Feeds are made one after the other, and each is followed by a rest so many times as long as it
-took: whoever asks for all pages of all feeds has a quarter of the machine at most, and posts the
-rest. What is kept is given out meanwhile."""
 
 _TYPES: Final = {"atom": ATOM, "rss": RSS}
 
@@ -64,6 +59,15 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
+class Plan:
+    """A feed that is asked for, what it is made of by now, and how."""
+
+    wanted: Wanted
+    stamp: Stamp
+    make: Callable[..., Awaitable[Feed]]  # takes the `note`
+
+
+@dataclass(frozen=True, slots=True)
 class Made:
     """A feed as it is given out."""
 
@@ -76,8 +80,17 @@ class Made:
     address: str
 
 
+class Making:
+    """A feed that is being made, and who waits for it."""
+
+    task: asyncio.Task[Made]
+
+    def __init__(self) -> None:
+        self.asking: list[web.Request] = []
+
+
 class FeedPages:
-    """The feeds on the web."""
+    """The feeds on the web; they are made in their `turns`."""
 
     def __init__(
         self,
@@ -85,6 +98,7 @@ class FeedPages:
         people: People,
         feeds: Feeds,
         streams: Streams,
+        turns: Turns,
         *,
         now: Callable[[], datetime],
         monotonic: Callable[[], float],
@@ -93,12 +107,12 @@ class FeedPages:
         self._people = people
         self._feeds = feeds
         self._streams = streams
+        self._turns = turns
         self._now = now
         self._monotonic = monotonic
         self._kept: OrderedDict[Wanted, Made] = OrderedDict()
         self._kept_bytes = 0
-        self._making: dict[tuple[Wanted, tuple[object, ...]], asyncio.Task[Made]] = {}
-        self._turn = asyncio.Lock()
+        self._making: dict[tuple[Wanted, tuple[object, ...]], Making] = {}
 
     def routes(self) -> Sequence[web.RouteDef]:
         """What is served where."""
@@ -114,27 +128,26 @@ class FeedPages:
     # Public feeds
 
     async def _author(self, request: web.Request) -> web.Response:
-        kind = request.match_info["kind"]
-        places = self._feeds.places
-        author = self._named(request, lambda handle: places.feed(handle, kind))
+        kind, before = request.match_info["kind"], _before(request)
 
-        def make(before: int | None) -> Awaitable[Feed]:
-            return self._streams.of_author(author, kind, before=before, note=self._feeds.note())
+        def plan() -> Plan:
+            author = self._named(request, lambda handle: self._feeds.places.feed(handle, kind))
+            wanted = Wanted("author", str(author.id), kind, before)
+            make = partial(self._streams.of_author, author, kind, before=before)
+            return Plan(wanted, self._feeds.stamp_of_author(author.id), make)
 
-        stamp = self._feeds.stamp_of_author(author.id)
-        wanted = Wanted("author", str(author.id), kind, _before(request))
-        return self._answer(request, await self._made(wanted, stamp, make), _PUBLIC)
+        return await self._give(request, plan, _PUBLIC)
 
     async def _with_replies(self, request: web.Request) -> web.Response:
-        author = self._named(request, self._feeds.places.feed_with_replies)
+        before = _before(request)
 
-        def make(before: int | None) -> Awaitable[Feed]:
-            note = self._feeds.note()
-            return self._streams.of_author(author, replies=True, before=before, note=note)
+        def plan() -> Plan:
+            author = self._named(request, self._feeds.places.feed_with_replies)
+            wanted = Wanted("with-replies", str(author.id), "atom", before)
+            make = partial(self._streams.of_author, author, replies=True, before=before)
+            return Plan(wanted, self._feeds.stamp_of_author(author.id), make)
 
-        stamp = self._feeds.stamp_of_author(author.id)
-        wanted = Wanted("with-replies", str(author.id), "atom", _before(request))
-        return self._answer(request, await self._made(wanted, stamp, make), _PUBLIC)
+        return await self._give(request, plan, _PUBLIC)
 
     def _named(self, request: web.Request, address: Callable[[str], str]) -> Person:
         """The author of a public feed; raises what is answered where there is none."""
@@ -151,33 +164,38 @@ class FeedPages:
         if tags_in(f"#{tag}") != [tag]:
             raise web.HTTPNotFound(text="There is no such feed: a tag is one word, without its #.")
 
-        def make(before: int | None) -> Awaitable[Feed]:
-            return self._streams.of_tag(tag, before=before, note=self._feeds.note())
+        before = _before(request)
 
-        wanted = Wanted("tag", tag, "atom", _before(request))
-        made = await self._made(wanted, self._feeds.stamp_of_tags(), make)
-        return self._answer(request, made, _PUBLIC)
+        def plan() -> Plan:
+            make = partial(self._streams.of_tag, tag, before=before)
+            return Plan(Wanted("tag", tag, "atom", before), self._feeds.stamp_of_tags(), make)
+
+        return await self._give(request, plan, _PUBLIC)
 
     # Somebody's own
 
     async def _home(self, request: web.Request) -> web.Response:
         secret, kind = request.match_info["secret"], request.match_info["kind"]
-        reader = self._reader(secret)
+        before = _before(request)
 
-        def make(before: int | None) -> Awaitable[Feed]:
-            note = self._feeds.note()
-            return self._streams.home(reader, secret, kind, before=before, note=note)
+        def plan() -> Plan:
+            reader = self._reader(secret)
+            make = partial(self._streams.home, reader, secret, kind, before=before)
+            wanted = Wanted("home", secret, kind, before)
+            return Plan(wanted, self._feeds.stamp_of_own(reader), make)
 
-        return await self._own(request, reader, "home", kind, make)
+        return await self._give(request, plan, _SECRET)
 
     async def _mentions(self, request: web.Request) -> web.Response:
-        secret = request.match_info["secret"]
-        reader = self._reader(secret)
+        secret, before = request.match_info["secret"], _before(request)
 
-        def make(before: int | None) -> Awaitable[Feed]:
-            return self._streams.mentions(reader, secret, before=before, note=self._feeds.note())
+        def plan() -> Plan:
+            reader = self._reader(secret)
+            make = partial(self._streams.mentions, reader, secret, before=before)
+            wanted = Wanted("mentions", secret, "atom", before)
+            return Plan(wanted, self._feeds.stamp_of_own(reader), make)
 
-        return await self._own(request, reader, "mentions", "atom", make)
+        return await self._give(request, plan, _SECRET)
 
     def _reader(self, secret: str) -> Person:
         reader = self._feeds.whose(secret)
@@ -185,71 +203,61 @@ class FeedPages:
             raise web.HTTPNotFound(text="There is no such feed.")
         return reader
 
-    async def _own(
-        self,
-        request: web.Request,
-        reader: Person,
-        sort: str,
-        kind: str,
-        make: Callable[[int | None], Awaitable[Feed]],
-    ) -> web.Response:
-        wanted = Wanted(sort, request.match_info["secret"], kind, _before(request))
-        stamp = self._feeds.stamp_of_own(reader)
-        return self._answer(request, await self._made(wanted, stamp, make), _SECRET)
-
     # What is kept
 
-    async def _made(
-        self, wanted: Wanted, stamp: Stamp, make: Callable[[int | None], Awaitable[Feed]]
-    ) -> Made:
+    async def _give(
+        self, request: web.Request, plan: Callable[[], Plan], rules: Mapping[str, str]
+    ) -> web.Response:
+        """The feed as it may be shown when it is given out, however long it had to be waited for.
+
+        `plan` raises what is answered instead where there is none, or not any more.
+        """
+        while True:
+            made = await self._made(request, plan())
+            if made.stamp.allowed == plan().stamp.allowed:
+                return self._answer(request, made, rules)
+
+    async def _made(self, request: web.Request, plan: Plan) -> Made:
         """The feed as it is now; made once, however many ask for it meanwhile."""
-        kept = self._kept.get(wanted)
-        if kept is not None and kept.stamp.allowed == stamp.allowed:
-            for_s = KEPT_FOR_S if kept.stamp == stamp else LATE_S
+        kept = self._kept.get(plan.wanted)
+        if kept is not None and kept.stamp.allowed == plan.stamp.allowed:
+            for_s = KEPT_FOR_S if kept.stamp == plan.stamp else LATE_S
             if self._monotonic() < kept.at_s + for_s:
-                self._kept.move_to_end(wanted)
+                self._kept.move_to_end(plan.wanted)
                 return kept
-        key = (wanted, stamp.allowed)
+        key = plan.wanted, plan.stamp.allowed
         making = self._making.get(key)
         if making is None:
-            making = asyncio.get_running_loop().create_task(self._make(wanted, stamp, make))
-            self._making[key] = making
-            making.add_done_callback(partial(self._is_made, key))
+            making = self._making[key] = Making()
+            making.task = asyncio.get_running_loop().create_task(self._make(plan, making))
+            making.task.add_done_callback(_is_heard)
+        making.asking.append(request)
         try:
-            return await asyncio.shield(making)
+            return await asyncio.shield(making.task)
         except RelayError as error:
             raise web.HTTPServiceUnavailable(text=error.sentence) from error
-
-    def _is_made(self, key: tuple[Wanted, tuple[object, ...]], making: asyncio.Task[Made]) -> None:
-        del self._making[key]
-        if not making.cancelled():
-            making.exception()  # whoever still waits is told; maybe nobody does
 
     async def close(self) -> None:
         """Make nothing more."""
         for making in list(self._making.values()):
-            making.cancel()
-            await asyncio.wait({making})
+            making.task.cancel()
+            await asyncio.wait({making.task})
 
-    async def _make(
-        self, wanted: Wanted, stamp: Stamp, make: Callable[[int | None], Awaitable[Feed]]
-    ) -> Made:
-        await self._turn.acquire()
-        loop = asyncio.get_running_loop()
-        began_s, at_s = loop.time(), self._monotonic()
+    async def _make(self, plan: Plan, making: Making) -> Made:
         try:
-            feed = await make(wanted.before)
-            body = rss(feed) if wanted.kind == "rss" else atom(feed)
+            async with self._turns.one(lambda: any(map(is_there, making.asking))):
+                at_s = self._monotonic()
+                feed = await plan.make(note=self._feeds.note())
+                body = rss(feed) if plan.wanted.kind == "rss" else atom(feed)
         finally:
-            rest_s = min(REST_AT_MOST_S, REST * (loop.time() - began_s))
-            loop.call_later(rest_s, self._turn.release)
+            del self._making[plan.wanted, plan.stamp.allowed]
         tag = tag_of(body)
-        before = self._kept.get(wanted)
+        before = self._kept.get(plan.wanted)
         since = self._now().astimezone(UTC).replace(microsecond=0)
         if before is not None and before.tag == tag:
             since = before.since
-        made = Made(body, tag, since, stamp, at_s, feed.hub, feed.at)
-        self._keep(wanted, made)
+        made = Made(body, tag, since, plan.stamp, at_s, feed.hub, feed.at)
+        self._keep(plan.wanted, made)
         return made
 
     def _keep(self, wanted: Wanted, made: Made) -> None:
@@ -274,6 +282,12 @@ class FeedPages:
             return web.Response(status=304, headers=headers)
         kind = _TYPES["rss" if request.path.endswith(".rss") else "atom"]
         return web.Response(body=made.body, content_type=kind, charset="utf-8", headers=headers)
+
+
+def _is_heard(making: asyncio.Task[Made]) -> None:
+    """Whoever still waits is told what it has come to; maybe nobody does."""
+    if not making.cancelled():
+        making.exception()
 
 
 def _before(request: web.Request) -> int | None:

@@ -29,10 +29,13 @@ from xmpprelay.feeds import ANYBODY, Feeds
 from xmpprelay.items import Item, Items, Span
 from xmpprelay.people import People
 from xmpprelay.profiles import Profiles
-from xmpprelay.web.caching import answer
+from xmpprelay.web.caching import answer, has_it
+from xmpprelay.web.turns import Turns, is_there
 from xmpprelay.web.views import PostView, Views
 
 T = TypeVar("T")
+
+Page = Callable[[web.Request], Awaitable[web.Response]]
 
 POSTS: Final = 20
 """On a page of an author."""
@@ -48,7 +51,9 @@ LATELY: Final = 1_000
 CACHED_S: Final = 60
 """How long a page may be kept by whoever has got it."""
 
-_PICTURE_KEPT_S: Final = 86_400  # its address has its hash in it
+_PICTURE_RULE: Final = f"public, max-age=86400, s-maxage={CACHED_S}"
+"""Of a picture, whose address has its hash in it: who has seen one may keep it. Others must not get
+it from a cache when it is not shown any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +78,7 @@ class Pages:
         people: People,
         profiles: Profiles,
         feeds: Feeds,
+        turns: Turns,
         place: Place,
         *,
         note: Callable[[], str],
@@ -83,6 +89,7 @@ class Pages:
         self._people = people
         self._profiles = profiles
         self._feeds = feeds
+        self._turns = turns
         self._places = feeds.places
         self._place = place
         self._views = Views(graph, profiles, feeds.places, place.domain, feeds.is_public, now)
@@ -94,12 +101,30 @@ class Pages:
     def routes(self) -> Sequence[web.RouteDef]:
         """What is served where."""
         return [
-            web.get("/", self._front),
+            web.get("/", self._in_turn(self._front)),
             web.get("/style.css", self._stylesheet),
-            web.get("/@{handle:[A-Za-z0-9_]+}", self._author),
+            web.get("/@{handle:[A-Za-z0-9_]+}", self._in_turn(self._author)),
             web.get("/@{handle:[A-Za-z0-9_]+}/picture.png", self._picture),
-            web.get("/@{handle:[A-Za-z0-9_]+}/{post:[0-9A-Za-z]+}", self._post),
+            web.get("/@{handle:[A-Za-z0-9_]+}/{post:[0-9A-Za-z]+}", self._in_turn(self._post)),
         ]
+
+    def _in_turn(self, make: Page) -> Page:
+        """A page that is made in its turn, and shows what may be seen when it is given out."""
+
+        async def made(request: web.Request) -> web.Response:
+            async with self._turns.one(lambda: is_there(request)):
+                while True:
+                    allowed = self._feeds.allowed()
+                    try:
+                        page = await make(request)
+                    except Exception:  # of somebody who has left meanwhile nothing can be made
+                        if allowed == self._feeds.allowed():
+                            raise
+                        continue
+                    if allowed == self._feeds.allowed():
+                        return page
+
+        return made
 
     def error_page(self, status: int, sentence: str) -> web.Response:
         """A page that says what is wrong."""
@@ -160,7 +185,7 @@ class Pages:
             about=self._views.text(profile.about),
             url=profile.url,
             follow=f"xmpp:{view.jid}?subscribe",
-            posts=[await self._view(item) for item in reversed(page.items)],
+            posts=await self._posts(page.items[::-1]),
             older=older,
             later=before is not None,
         )
@@ -178,10 +203,16 @@ class Pages:
 
     async def _picture(self, request: web.Request) -> web.Response:
         person = self._named(request.match_info["handle"])
-        picture = await _read(self._profiles.picture(person.id))
-        if picture is None:
+        shown = self._profiles.of(person.id).picture
+        if shown is None:
             raise web.HTTPNotFound
-        return answer(request, picture.data, "image/png", f"public, max-age={_PICTURE_KEPT_S}")
+        headers = {"ETag": f'"{shown.sha1}"', "Cache-Control": _PICTURE_RULE}
+        if has_it(request, shown.sha1):
+            return web.Response(status=304, headers=headers)
+        picture = await _read(self._profiles.picture(person.id, streamed=False))
+        if picture is None or picture.sha1 != shown.sha1:
+            raise web.HTTPNotFound(text="There is another picture by now.")
+        return web.Response(body=picture.data, content_type="image/png", headers=headers)
 
     # Posts
 
@@ -195,11 +226,12 @@ class Pages:
         if at != view.page:  # of a boost: what it shows
             raise web.HTTPPermanentRedirect(view.page)
         answers = await _read(self._items.answers_to(ANYBODY, item.post, Span(ANSWERS)))
+        before = await self._before(item.post)
         body = self.templates.page(
             "post.html",
-            asked=await self._view(item),
+            asked=self._views.post(item, before[-1].post if before else None),
             title=title_of(item.post.content.text),
-            before=await self._before(item.post),
+            before=[self._views.post(each) for each in before],
             answers=[
                 self._views.post(each) for each in answers.items if self._feeds.shows(each.post)
             ],
@@ -208,23 +240,24 @@ class Pages:
         )
         return html(request, body)
 
-    async def _before(self, post: Post) -> list[PostView]:
+    async def _before(self, post: Post) -> list[Item]:
         """What it answers, and what that answers, the first of them first."""
-        found: list[PostView] = []
-        while len(found) < ANCESTORS and (item := await self._parent(post)) is not None:
-            found.insert(0, self._views.post(item))
+        found: list[Item] = []
+        while len(found) < ANCESTORS and post.content.parent is not None:
+            item = await _read(self._items.numbered(ANYBODY, post.content.parent))
+            if item is None or not self._feeds.shows(item.post):
+                break
+            found.insert(0, item)
             post = item.post
         return found
 
-    async def _parent(self, post: Post) -> Item | None:
-        if post.content.parent is None:
-            return None
-        item = await _read(self._items.numbered(ANYBODY, post.content.parent))
-        return item if item is not None and self._feeds.shows(item.post) else None
-
-    async def _view(self, item: Item) -> PostView:
-        parent = await self._parent(item.post)
-        return self._views.post(item, None if parent is None else parent.post)
+    async def _posts(self, items: Sequence[Item]) -> list[PostView]:
+        """Posts with what they answer, if anybody may see that."""
+        parents = await _read(
+            self._items.readable(ANYBODY, (item.post.content.parent for item in items))
+        )
+        shown = {number: post for number, post in parents.items() if self._feeds.shows(post)}
+        return [self._views.post(item, shown.get(item.post.content.parent or 0)) for item in items]
 
 
 class Templates:
