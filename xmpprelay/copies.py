@@ -57,6 +57,7 @@ _BEGUN: Final = ".new"
 
 _POST: Final = "post"
 _AUTHOR: Final = "author"
+_NAME: Final = "name"
 """What a question about boosters is about."""
 
 Question = Callable[[Connection], list[int]]
@@ -92,8 +93,8 @@ class Copies:
         self._written: dict[int, str] = {}  # author -> the handle in the names of his files
         self._asked = asyncio.Event()
         self._running: asyncio.Task[None] | None = None
-        self._begun = False  # all have been looked through
-        self._looked_at = -1  # the graph's `public_revision` when that was
+        self._looks = 1  # how often all are to have been looked through by now
+        self._looked = 0  # and were
         self._failing = False
         self.failures = 0  # what was not foreseen
         self.idle = asyncio.Event()  # set while nothing is left to do
@@ -118,6 +119,10 @@ class Copies:
         if touched.edited is not None:
             number = touched.edited
             self._questions[_POST, number] = partial(boosters_of_post, number=number)
+        if touched.renamed:
+            self._questions[_NAME, touched.author] = partial(
+                boosters_of_author, author=touched.author
+            )
         self._ask()
 
     def _shown_otherwise(self, person: int) -> None:
@@ -129,22 +134,21 @@ class Copies:
         self.idle.clear()
         self._asked.set()
 
-    def tick(self) -> None:
-        """A minute has passed: if it may be so, see whom the operator has blocked, or not any more.
+    def look_again(self) -> None:
+        """The operator has blocked others: see of all who is public now.
 
         Who has come meanwhile and posted nothing has no files until he does.
         """
-        if self._begun and self._looked_at != self._graph.public_revision:
-            self._begun = False
-            self._ask()
+        self._looks += 1
+        self._ask()
 
     # The work
 
     async def _run(self) -> None:
         while True:
             try:
-                if not self._begun:
-                    await self._begin()
+                if self._looked != self._looks:
+                    await self._look()
                 if not await self._step():
                     await self._wait()
             except (OSError, StoreError, TryLater) as error:
@@ -155,9 +159,9 @@ class Copies:
                 log.exception("feeds.failed")
                 await asyncio.sleep(self._again_s)
 
-    async def _begin(self) -> None:
+    async def _look(self) -> None:
         """See who is public: what is of nobody is removed, what may be missing is written."""
-        self._looked_at = self._graph.public_revision
+        looks = self._looks
         public: dict[str, int] = {}
         for number, handle in enumerate(self._graph.handles()):
             person = self._graph.by_handle(handle)
@@ -172,7 +176,7 @@ class Copies:
         if before:  # others' boosts of them are shown again, or not any more
             for who in before.keys() ^ self._written.keys():
                 self._questions[_AUTHOR, who] = partial(boosters_of_author, author=who)
-        self._begun = True
+        self._looked = looks
 
     async def _step(self) -> bool:
         """Do one thing; whether there was one to be done."""
@@ -206,7 +210,7 @@ class Copies:
         question = self._questions.pop(name)
         try:
             boosters = await self._db.read(question)
-        except BaseException:
+        except StoreError:
             self._questions.setdefault(name, question)
             raise
         for booster in boosters:
@@ -230,12 +234,24 @@ class Copies:
                     return  # something has changed meanwhile
                 self._written[author] = handle  # from now on there may be some
                 await asyncio.to_thread(_put, self._directory, files)
-        except BaseException:
+        except (OSError, StoreError, TryLater):
             self._urgent[author] = None
             raise
+        except Exception:  # the top of one author's: the others' files are written all the same
+            self.failures += 1
+            log.exception("feeds.failed", person=author)
+            await self._give_up(author)
+            return
         if self._failing:
             self._failing = False
             log.info("feeds.written_again", directory=str(self._directory))
+
+    async def _give_up(self, author: int) -> None:
+        """Try his files again later; meanwhile there are none, since old ones may show too much."""
+        self._paced.put_off(author, self._monotonic() + self._again_s)
+        handle = self._written.pop(author, None)
+        if handle is not None:
+            await asyncio.to_thread(_remove, self._directory, handle)
 
     async def _files(self, author: int, handle: str) -> Mapping[str, bytes]:
         person = self._graph.person(author)

@@ -86,6 +86,7 @@ class KeepingOut:
         self._gone_stored: set[int] = set()  # of whom something of that is in the database
         self._gone_unstored: set[int] = set()  # of whom something is not there yet
         self._tidied = now()
+        self.hidden: Callable[[], None] = lambda: None  # other people are hidden from everybody
 
     def load(
         self,
@@ -124,6 +125,7 @@ class KeepingOut:
 
     def _blocked(self, blocked: Blocked) -> None:
         self._graph.block(blocked.owner, blocked.target)
+        self._shown_otherwise(blocked.owner)
         for follow in blocked.ended:
             self._graph.end_follow(follow.follower, follow.author)
 
@@ -137,8 +139,13 @@ class KeepingOut:
         def ended(there: bool) -> None:
             if there:
                 self._graph.unblock(row.owner, row.target)
+                self._shown_otherwise(row.owner)
 
         return await self._write(end_block, row, ended)
+
+    def _shown_otherwise(self, owner: int) -> None:
+        if owner == OPERATOR:
+            self.hidden()
 
     def blocks(self, owner: int) -> list[str]:
         """What a person, or the operator, blocks, in the order in which he did."""

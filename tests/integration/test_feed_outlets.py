@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 from aiohttp import web
@@ -22,7 +22,6 @@ from tests.servers.towns import TOWNS
 from xmpprelay.config import Feeds as FeedsConfig
 from xmpprelay.config import Web
 from xmpprelay.copies import Copies
-from xmpprelay.core.blocks import OPERATOR
 from xmpprelay.hub import Hub
 from xmpprelay.quickstart.private_server import free_port
 
@@ -203,6 +202,7 @@ async def copying(
             every_s=every_s,
             again_s=SOON_S,
         )
+        service.keeping_out.hidden = copies.look_again
         try:
             yield wire, copies
         finally:
@@ -263,8 +263,7 @@ async def test_files_of_who_is_not_public_any_more_are_removed(tmp_path: Path) -
         await says(wire, (ANN, "leave-relay yes"))
         await until(copies.idle)
         assert there(web) == files_of("bob", "pia")
-        wire.service.graph.block(OPERATOR, BOB)
-        copies.tick()
+        await wire.service.keeping_out.operator_block(BOB, "a test")
         await until(copies.idle)
         assert there(web) == files_of("pia")
 
@@ -275,19 +274,45 @@ async def test_whom_the_operator_blocks_has_no_files_until_he_is_unblocked(tmp_p
         await says(wire, (ANN, "join ann"), (BOB, "join bob"), (ANN, "tea"), (BOB, "boost #1"))
         copies.start()
         await until(copies.idle)
-        graph = wire.service.graph
-        graph.block(OPERATOR, ANN)
-        copies.tick()
+        keeping_out = wire.service.keeping_out
+        await keeping_out.operator_block(ANN, "a test")
         await until(copies.idle)
         assert there(web) == files_of("bob")
         assert titles(web / "@bob.atom") == []
-        graph.unblock(OPERATOR, ANN)
-        copies.tick()
+        await keeping_out.operator_unblock(ANN, "a test")
         await until(copies.idle)
         assert titles(web / "@ann.atom") == ["tea"]
         assert titles(web / "@bob.atom") == ["@bob boosts @ann: tea"]
-        copies.tick()
-        assert copies.idle.is_set(), "nothing has changed"
+
+
+async def test_one_author_whose_files_cannot_be_made_holds_up_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    web = tmp_path / "web"
+    async with copying(tmp_path, web, every_s=3600.0) as (wire, copies):
+        await says(wire, (ANN, "join ann"), (BOB, "join bob"), (PIA, "join pia"), (ANN, "tea"))
+        copies.start()
+        await until(copies.idle)
+        files = copies._files
+
+        async def of_others(author: int, handle: str) -> Any:
+            if handle == "ann":
+                raise RuntimeError("for this test")
+            return await files(author, handle)
+
+        monkeypatch.setattr(copies, "_files", of_others)
+        monkeypatch.setattr(copies, "_again_s", 3600.0)
+        await says(wire, (ANN, "milk"), (ANN, "feed public"), (BOB, "feed private"))
+        await says(wire, (PIA, "feed private"), (PIA, "feed public"))
+        async with asyncio.timeout(10):
+            while there(web) != files_of("pia"):  # noqa: ASYNC110 - in each turn of the loop
+                await asyncio.sleep(0)
+        assert copies.failures >= 1
+        monkeypatch.setattr(copies, "_files", files)
+        await says(wire, (ANN, "feed private"), (ANN, "feed public"))
+        async with asyncio.timeout(10):
+            while there(web) != files_of("ann", "pia"):  # noqa: ASYNC110 - in each turn
+                await asyncio.sleep(0)
 
 
 async def test_boosts_in_files_change_with_what_they_show(tmp_path: Path) -> None:
@@ -300,6 +325,10 @@ async def test_boosts_in_files_change_with_what_they_show(tmp_path: Path) -> Non
         await says(wire, (ANN, "edit #1 tea"))
         await until(copies.idle)
         assert "@bob boosts @ann: tea" in titles(web / "@bob.atom")
+        await says(wire, (ANN, 'profile name "Ann of Tea"'))
+        await until(copies.idle)
+        assert "Ann of Tea" in (web / "@ann.atom").read_text()
+        assert "Ann of Tea" in (web / "@bob.atom").read_text()
         await says(wire, (ANN, "del #2"))
         await until(copies.idle)
         assert titles(web / "@bob.atom") == ["@bob boosts @ann: tea"]
