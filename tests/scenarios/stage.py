@@ -140,7 +140,6 @@ class Stage:
             await self.world.until(lambda: delivery.sees(known.id))
         else:
             await self.world.until(lambda: delivery.sees(known.id))
-            await self.world.settled()  # or what she had is not known to be had
             await person.leaves()
             await self.world.away(person)
 

@@ -7,11 +7,13 @@ says so; what the fan-out asks for is kept until the test looks at it.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from xmpprelay.core.delivery import Delivery, Sizes
 from xmpprelay.core.graph import Graph
-from xmpprelay.core.model import OWN_LANE, Follow, Grant, Mode, Person, Post, Standing
+from xmpprelay.core.model import OWN_LANE, Follow, Grant, Kind, Mode, Person, Post, Standing
 from xmpprelay.core.recipients import State
 from xmpprelay.core.work import (
     Ask,
@@ -87,6 +89,25 @@ class Relay:
         lanes = self.graph.lanes(post)
         self.fanout.update({(number, lane): 0 for lane in lanes})
         self.delivery.post_committed(post, lanes)
+        return number
+
+    def edit(self, number: int) -> int:
+        """Let an author edit his post; gives the number of the change."""
+        return self._change(number, Kind.EDIT, edits=self.posts[number].edits + 1)
+
+    def delete(self, number: int) -> int:
+        """Let an author delete his post; gives the number of the change."""
+        return self._change(number, Kind.DELETE, deleted=True)
+
+    def _change(self, original: int, kind: Kind, **more: Any) -> int:
+        number = self.delivery.next_number
+        self.posts[original] = changed = replace(self.posts[original], **more)
+        change = Post(number, changed.author, "", None, self.now, kind=kind, original=changed)
+        self.posts[number] = replace(change, edits=changed.edits)
+        lanes = self.graph.lanes(change)
+        self.fanout.update({(number, lane): 0 for lane in lanes})
+        self.delivery.post_committed(self.posts[number], lanes)
+        self.turn()
         return number
 
     def comes(self, *people: int, resource: str = "phone", priority: int = 0) -> None:

@@ -1,13 +1,17 @@
 """What comes to somebody who was away, in which order, and what is left to `more` (S11.2)."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from tests.unit.by_hand import ALICE, BOB, DAY, ERIN, MINUTE, START, Relay, live
 from xmpprelay.core.delivery import Sizes, without
-from xmpprelay.core.model import Post, Rest
-from xmpprelay.core.recipients import State
+from xmpprelay.core.lanes import Lane
+from xmpprelay.core.model import OWN_LANE, Grant, Kind, Post, Rest, Standing
+from xmpprelay.core.recent import Recent
+from xmpprelay.core.recipients import Catch, Recipient, State
+from xmpprelay.core.returns import Found, Nothing, look
 from xmpprelay.core.work import Read, Summary
 
 
@@ -237,6 +241,115 @@ def test_a_look_waits_for_what_is_under_way_to_him() -> None:
     relay.comes(BOB)
     relay.settle()
     assert relay.take_written() == [(BOB, 40)]
+
+
+# Changes of what he had, or had not (S9.1, S9.2)
+
+
+CHANGES = pytest.mark.parametrize("change", ["edit", "delete"])
+
+
+@CHANGES
+def test_what_was_under_way_when_he_left_and_came_again_is_had(change: str) -> None:
+    """It is settled after his return began; that it was lacked then says nothing any more."""
+    relay = live(BOB)
+    post = relay.post()
+    relay.goes(BOB)
+    changed = getattr(relay, change)(post)
+    relay.comes(BOB)
+    relay.settle()
+    assert relay.take_written() == [(BOB, post), (BOB, changed)]
+
+
+@CHANGES
+def test_what_a_return_has_brought_is_had(change: str) -> None:
+    relay = away(9, span=MINUTE, sizes=Sizes(window=3))
+    before = relay.edit(41)
+    relay.comes(BOB)
+    assert relay.take_written() == [(BOB, n) for n in (40, 41, 42)]
+    between = getattr(relay, change)(41)
+    relay.edit(45)  # it has not come yet
+    relay.settle()
+    assert between > before
+    assert relay.take_written() == [(BOB, n) for n in (*range(43, 49), between)]
+
+
+@CHANGES
+def test_a_change_of_what_is_still_lacked_does_not_come(change: str) -> None:
+    relay = away(2, span=MINUTE)
+    getattr(relay, change)(41)
+    relay.comes(BOB)
+    relay.settle()
+    assert relay.take_written() == [(BOB, 40), (BOB, 41)][: 2 if change == "edit" else 1]
+
+
+def test_what_was_lost_with_the_stream_may_have_been_had() -> None:
+    """A deletion comes in any case; an edit not, since the post itself comes once more."""
+    relay = live(BOB)
+    deleted, edited = relay.post(), relay.post()
+    relay.delivery.stream_lost(relay.now)
+    relay.turn()
+    deletion = relay.delete(deleted)
+    relay.edit(edited)
+    relay.store()
+    relay.take_written()
+    relay.delivery.stream_up(relay.now)
+    relay.comes(BOB)
+    relay.settle()
+    assert relay.take_written() == [(BOB, edited), (BOB, deletion)]
+
+
+def test_what_came_back_was_not_had() -> None:
+    relay = live(BOB)
+    post = relay.post()
+    relay.bounce(BOB, post)
+    relay.answer_probe(BOB)
+    relay.comes(BOB)  # before it is known what became of the rest of the window
+    relay.delete(post)
+    relay.take_written()
+    relay.settle()
+    assert relay.take_written() == []
+
+
+def test_what_has_passed_him_during_a_batch_has_not_come_with_it() -> None:
+    """40 stood below bob when he was sent 41; by now it is deleted, which has passed him too."""
+    relay = Relay()
+    recent = Recent(lambda _: False)
+    posts = [Post(number, ALICE, "", None, START) for number in (40, 41)]
+    deleted = replace(posts[0], deleted=True)
+    deletion = Post(42, ALICE, "", None, START, kind=Kind.DELETE, original=deleted)
+    recent.load([deleted, posts[1], deletion], 43)
+    bob = Recipient.of(Standing(BOB, 42, START, (40,), grant=Grant.GRANTED), Lane(OWN_LANE))
+    catch = Catch(planned=True, away_from=40, missed=frozenset(), parts=[(41, 42)])
+    assert look(relay.graph, recent, bob, catch, 9, START) == Nothing()
+    bob.missed.clear()
+    found = look(relay.graph, recent, bob, catch, 9, START)
+    assert isinstance(found, Found)
+    assert found.posts == (deletion,)
+
+
+def test_a_return_that_is_broken_off_has_brought_what_was_under_way() -> None:
+    relay = away(2, span=MINUTE)
+    relay.comes(BOB)
+    relay.goes(BOB)
+    deletion = relay.delete(40)
+    relay.comes(BOB)
+    relay.settle()
+    assert relay.take_written() == [(BOB, 40), (BOB, 41), (BOB, deletion)]
+
+
+def test_what_is_read_is_sent_as_it_is_by_then() -> None:
+    """A post is deleted, or edited, while it is read, or waits for a window after that."""
+    relay = long_away(30)
+    relay.comes(BOB)
+    [read] = relay.of(Read)
+    assert isinstance(read, Read)
+    held = relay.read_for(read)
+    relay.delete(41)  # the answer says nothing of it
+    relay.delivery.looked_up(BOB, held)
+    relay.delete(43)
+    relay.turn()
+    assert relay.take_written() == [(BOB, 40), (BOB, 42)]
 
 
 # Reading the journal

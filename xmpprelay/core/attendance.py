@@ -49,7 +49,7 @@ class Attendance:
         recipient.state, recipient.catch, recipient.broken_at = State.LIVE, None, None
         recipient.lane.engaged.discard(recipient.id)
         recipient.away_from = recipient.away_at = None
-        recipient.missed = set()
+        recipient.missed, recipient.in_doubt = set(), set()
         recipient.lane.live.add(recipient.id)
         self._board.changed(recipient)
         if not recipient.reachable(now):  # the return has used up his allowance
@@ -67,10 +67,12 @@ class Attendance:
 
         Somebody catching up, or away, keeps his row: only his state becomes away.
         """
-        if recipient.state is State.LIVE:
-            ahead = {n for _, n in recipient.lane.ahead({recipient.id})}
-            lacks = ahead | recipient.lane.unsettled(recipient.id)
-            self._set_away(recipient, lacks, now)
+        if recipient.state is not State.AWAY:
+            unsettled = recipient.lane.unsettled(recipient.id)
+            recipient.in_doubt |= unsettled
+            if recipient.state is State.LIVE:
+                ahead = {n for _, n in recipient.lane.ahead({recipient.id})}
+                self._set_away(recipient, ahead | unsettled, now)
         if recipient.catch is not None:
             _break_off(recipient, recipient.catch, now)
         recipient.missed.update(also)
@@ -98,6 +100,7 @@ class Attendance:
             if window.state is not WindowState.STORING:
                 board.moved(lane, dict.fromkeys(window.through, DONE))
                 for person, number in window.items:
+                    board.recipients[person].in_doubt.add(number)
                     if person in live:
                         lacks[person].add(number)
         for person in live:

@@ -61,6 +61,7 @@ class Catching:
         now: datetime,
     ) -> None:
         recipient.batch = batch
+        recipient.in_doubt.difference_update(batch.sent)  # these come as they are now
         window.batches.append(batch)
         for number in batch.sent:
             window.items.append((recipient.id, number))
@@ -75,6 +76,8 @@ class Catching:
         """The window of a batch is confirmed: the person has it, but for what has bounced."""
         recipient = self._board.recipients[batch.person]
         recipient.batch = None
+        if recipient.catch is not None:
+            recipient.catch.parts.append((batch.highest, batch.seen))
         self._apply(recipient, batch, window.bounced)
 
     def _apply(self, recipient: Recipient, batch: Batch, bounced: set[tuple[int, int]]) -> None:
@@ -96,6 +99,8 @@ class Catching:
             return
         if catch is recipient.catch:  # else it was asked for a return that has ended
             take_held(self._board.recent, recipient, catch, read, held)
+            for change in self._board.recent.changes_from(read.upto + 1):
+                catch.revise(change)
         recipient.lane.due[recipient.id] = None
 
     def fetch(

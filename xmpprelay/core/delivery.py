@@ -141,6 +141,10 @@ class Delivery:
         for revised in self._board.recent.revise(post):
             for lane in self._board.lanes.values():
                 lane.revise(self._board.graph, revised)
+        for lane in self._board.lanes.values():
+            for person in lane.engaged:
+                if (catch := self._board.recipients[person].catch) is not None:
+                    catch.revise(post)
 
     def audience_now(self, post: Post) -> tuple[int, int]:
         """How many of those who get a post are live now, and how many are not (S1.5).

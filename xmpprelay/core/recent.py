@@ -81,6 +81,13 @@ class Recent:
         """The entry of a post's edit, from 1, or of its deletion (None); None: not in memory."""
         return self._changes.get((number, edit))
 
+    def changes_from(self, first: int) -> Iterable[Post]:
+        """The posts that entries from a number up have changed, as they are now."""
+        for number in self.numbers(first, self.next_number - 1):
+            post = self._posts[number]
+            if post.kind in CHANGES and post.original is not None:
+                yield post.original
+
     def numbers(self, first: int, last: int) -> Iterable[int]:
         """The numbers in memory from `first` to `last`, both included, ascending."""
         numbers = self._numbers

@@ -7,7 +7,7 @@ moves that change a recipient's state live in `core/delivery.py`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import Enum
 from typing import TYPE_CHECKING, Final
@@ -98,7 +98,10 @@ class Catch:
     planned: bool  # the newest are chosen, or all are wanted: from here on everything is sent
     away_from: int  # his standing when it began, and
     missed: frozenset[int]  # which tells whether he had a post that is changed now
+    had: set[int] = field(default_factory=set)  # of `missed`: what was on its way, and has arrived
+    parts: list[tuple[int, int]] = field(default_factory=list)  # settled batches: (highest, seen)
     held: dict[int, Post] = field(default_factory=dict)  # read from the journal
+    shown: dict[int, list[int]] = field(default_factory=dict)  # number -> what of `held` shows it
     upto: int = 0  # what was read is all that he lacks from his `away_from` up to this number
     sought: frozenset[int] = frozenset()  # those of his `missed` that were read
     older: tuple[tuple[int, int], ...] = ()  # (number, author) of posts that were read over
@@ -110,6 +113,26 @@ class Catch:
         """Whether he lacked an entry when this return began."""
         return number >= self.away_from or number in self.missed
 
+    def seen_with(self, number: int) -> int | None:
+        """Up to which entry, that not included, changes are in a post that this return has brought.
+
+        None: it has not come so far. If it came behind higher ones, some are not counted.
+        """
+        return next((seen for highest, seen in self.parts if number <= highest), None)
+
+    def holds(self, posts: dict[int, Post]) -> None:
+        """What was read, in the place of what was read before."""
+        self.held, self.shown = posts, {}
+        for number, post in posts.items():
+            shown = number if post.original is None else post.original.number
+            self.shown.setdefault(shown, []).append(number)
+
+    def revise(self, post: Post) -> None:
+        """A post is not any more as it was read; nor is what shows it."""
+        for number in self.shown.get(post.number, ()):
+            each = self.held[number]
+            self.held[number] = post if number == post.number else replace(each, original=post)
+
 
 @dataclass(slots=True)
 class Batch:
@@ -119,6 +142,7 @@ class Batch:
     sent: tuple[int, ...]
     skipped: frozenset[int]
     highest: int
+    seen: int  # the first number that was not known when it was written
     noted: tuple[int, ...]  # numbers below `highest` that had not passed him then
     rest: Rest | None
     note: Mapping[int, int]  # of that rest: author -> posts
@@ -137,6 +161,7 @@ class Recipient:
     grant: Grant
     day: int
     used: int
+    in_doubt: set[int] = field(default_factory=set)  # was under way when he left, or was lost
     state: State = State.AWAY
     resources: dict[str, Resource] = field(default_factory=dict)
     left_at: datetime | None = None  # when a resource of his was last lost

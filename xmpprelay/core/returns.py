@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from xmpprelay.core.graph import Graph
-from xmpprelay.core.model import CHANGES, Post, Rest
+from xmpprelay.core.model import CHANGES, Kind, Post, Rest
 from xmpprelay.core.recent import Recent
 from xmpprelay.core.recipients import Batch, Catch, Recipient
 from xmpprelay.core.routing import PERSONAL, decide
@@ -73,7 +73,8 @@ def look(
     sent = tuple(post.number for post in chosen)
     settled = skipped.union(sent)
     noted = tuple(n for n in (post.number for post in lacked) if n < highest and n not in settled)
-    batch = Batch(recipient.id, sent, skipped, highest, noted, catch.rest, catch.note)
+    seen = recent.next_number
+    batch = Batch(recipient.id, sent, skipped, highest, seen, noted, catch.rest, catch.note)
     return Found(batch, chosen)
 
 
@@ -88,7 +89,7 @@ def take_held(recent: Recent, recipient: Recipient, catch: Catch, read: Read, he
         timeline = sorted(posts.keys() - catch.personal)
         surplus = timeline[: max(0, len(timeline) - read.limit)]
         older += [(number, posts.pop(number).author) for number in surplus]
-    catch.held = posts
+    catch.holds(posts)
     catch.older = tuple(older)
     catch.upto = max(catch.upto, held.upto)
     catch.sought |= {n for n in read.missed if n <= held.upto}
@@ -141,7 +142,14 @@ def _of_what_he_lacks(change: Post, recipient: Recipient, catch: Catch) -> bool:
     if change.kind not in CHANGES or change.original is None or recipient.id in change.mentions:
         return False
     number = change.original.number
-    return catch.began_without(number) or recipient.left_to_more(number)
+    if number in catch.had or (change.kind is Kind.DELETE and number in recipient.in_doubt):
+        return False
+    if recipient.left_to_more(number):
+        return True
+    if not catch.began_without(number):
+        return False
+    seen = catch.seen_with(number)
+    return seen is None or recipient.lacks(number) or change.number < seen
 
 
 def _plan(

@@ -150,9 +150,14 @@ class Windows:
 
     def _settle_item(self, window: Window, person: int, number: int) -> None:
         recipient = self._board.recipients[person]
-        if number in recipient.missed and (person, number) not in window.bounced:
+        arrived = (person, number) not in window.bounced
+        if number in recipient.missed and arrived:
             recipient.missed.discard(number)
             self._board.changed(recipient)
+        if number in recipient.in_doubt:
+            recipient.in_doubt.discard(number)
+            if arrived and recipient.catch is not None:
+                recipient.catch.had.add(number)
         if recipient.blind():
             self._board.changed(recipient)  # the day's count
         if recipient.state is State.CATCHING:
