@@ -49,6 +49,7 @@ class Activity:
         self._counting = Counting(now(), delivery.confirmed())
         self._unwritten: deque[Tally] = deque(maxlen=KEPT_MINUTES)
         self._writing: asyncio.Task[None] | None = None
+        self.failures = 0  # what was not foreseen
         self._still = asyncio.Lock()  # no row goes from memory to the database while it is held
 
     # What is counted
@@ -101,6 +102,7 @@ class Activity:
         if isinstance(error, StoreError):
             log.warning("activity.not_written", why=error.sentence)
         elif error is not None:
+            self.failures += 1
             log.error("activity.failed", exc_info=error)
 
     @property

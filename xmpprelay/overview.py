@@ -172,10 +172,16 @@ def outage_status(overview: Overview) -> Mapping[str, Any]:
     away = overview.away
     if not away:
         return {}
-    sentence = _standby(overview)
+    began = min(each.since or overview.at for each in away)
+    planned = all(each.reason == BY_OPERATOR for each in away)
+    return outage_of(began, _standby(overview), planned=planned)
+
+
+def outage_of(began: datetime, sentence: str, *, planned: bool) -> dict[str, Any]:
+    """An outage as XEP-0455 §2.2 has it."""
     return {
-        "planned": all(each.reason == BY_OPERATOR for each in away),
-        "beginning": _utc(min(each.since or overview.at for each in away)),
+        "planned": planned,
+        "beginning": _utc(began),
         "message": {"default": sentence, "en": sentence},
     }
 

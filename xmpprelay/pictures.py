@@ -69,7 +69,7 @@ def encoded(data: bytes) -> Picture:
         with Image.open(BytesIO(data), formats=_FORMATS) as image:
             if image.width * image.height > MOST_PIXELS:
                 raise _too_many_pixels()
-            return _written(_small(image))
+            small = _small(image)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise _too_many_pixels() from error
     except RelayError:
@@ -78,6 +78,7 @@ def encoded(data: bytes) -> Picture:
         raise NotAPicture(
             "That is no picture that can be read here: send a PNG, JPEG, GIF or WebP."
         ) from error
+    return _written(small)
 
 
 def _too_many_pixels() -> PictureTooBig:

@@ -33,6 +33,7 @@ from xmpprelay.core.delivery import Delivery
 from xmpprelay.core.graph import Graph
 from xmpprelay.core.model import DeliveryRows, Post
 from xmpprelay.core.newcomers import DomainLimits
+from xmpprelay.core.nodes import MICROBLOG
 from xmpprelay.core.places import Places
 from xmpprelay.core.profile import Profile
 from xmpprelay.core.recent import RECENT
@@ -88,7 +89,6 @@ from xmpprelay.xmpp.peers import Peers
 from xmpprelay.xmpp.presences import Presences
 from xmpprelay.xmpp.profiles import Profiles as ProfileDoor
 from xmpprelay.xmpp.pubsub.following import Following
-from xmpprelay.xmpp.pubsub.names import MICROBLOG
 from xmpprelay.xmpp.pubsub.nodes import Nodes
 from xmpprelay.xmpp.pubsub.owning import Owning
 from xmpprelay.xmpp.pubsub.publishing import PublishingItems
@@ -615,6 +615,7 @@ class Service:
             "sources": self.sources.failures,
             "profiles": self.appearance.failures + self.own_cards.failures,
             "feeds": sum(each.failures for each in (self.hub, self.copies) if each is not None),
+            "activity": self.activity.failures,
             "minute": self._failures + self.digests.failures + self.volume.failures,
         }
 

@@ -26,8 +26,8 @@ from xmpprelay.core.atom import name_in, parse_item_uri
 from xmpprelay.core.delivery import Delivery
 from xmpprelay.core.graph import Graph
 from xmpprelay.core.model import Draft, Grant, Person, Post
+from xmpprelay.core.nodes import MICROBLOG
 from xmpprelay.core.sourced import (
-    MICROBLOG,
     SAME_WITHIN,
     Known,
     OwnChange,

@@ -10,7 +10,7 @@ import pytest
 from tests.integration.wire import HOME, Wire, wired
 from xmpprelay.config import Limits
 from xmpprelay.core.atom import ATOM, MAX_ENTRY_BYTES
-from xmpprelay.core.sourced import MICROBLOG
+from xmpprelay.core.nodes import MICROBLOG
 from xmpprelay.sources import WAITING
 from xmpprelay.xmpp.own_items import ITEMS_READ
 from xmpprelay.xmpp.stanzas import MAX_DEPTH

@@ -9,8 +9,8 @@ from slixmpp.xmlstream.matcher import MatchXPath
 
 from tests.integration.clients import DISCO_INFO, Person, Stanza
 from tests.integration.world import World
+from xmpprelay.core.nodes import MICROBLOG, NICK
 from xmpprelay.xmpp.caps import CAPS, claim_of
-from xmpprelay.xmpp.interests import MICROBLOG, NICK
 
 NODE = "https://example.org/client"
 

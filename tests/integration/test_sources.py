@@ -13,7 +13,7 @@ from sqlalchemy import select
 
 from tests.integration.clients import Person, Stanza, new_id
 from tests.integration.world import World
-from xmpprelay.core.sourced import MICROBLOG
+from xmpprelay.core.nodes import MICROBLOG
 from xmpprelay.core.text import message_id
 from xmpprelay.store.schema import sourced
 from xmpprelay.store.sources import known_entries

@@ -14,7 +14,8 @@ from sqlalchemy import select
 from tests.integration.wire import HOME, RELAY, Wire, wired
 from tests.integration.world import NO_LIMITS, Clock
 from xmpprelay.core.atom import Said
-from xmpprelay.core.sourced import MICROBLOG, OwnItem
+from xmpprelay.core.nodes import MICROBLOG
+from xmpprelay.core.sourced import OwnItem
 from xmpprelay.core.text import message_id
 from xmpprelay.sources import RETRACTED, WAITING
 from xmpprelay.store.schema import post

@@ -7,6 +7,7 @@ import pytest
 
 from xmpprelay.core.graph import Graph
 from xmpprelay.core.model import Person
+from xmpprelay.core.nodes import MICROBLOG, NICK
 from xmpprelay.errors import StreamError
 from xmpprelay.xmpp.caps import Claim, claim_in, claim_of, show_claim
 from xmpprelay.xmpp.interests import (
@@ -14,8 +15,6 @@ from xmpprelay.xmpp.interests import (
     ASKED_AT_ONCE,
     CLAIMS_WAITING,
     DEVICES_KEPT,
-    MICROBLOG,
-    NICK,
     Interests,
 )
 from xmpprelay.xmpp.stanzas import presence, tag

@@ -11,8 +11,8 @@ import pytest
 from xmpprelay.core.atom import ATOM, MAX_ENTRY_BYTES, Said
 from xmpprelay.core.graph import Graph
 from xmpprelay.core.model import Person, Post
+from xmpprelay.core.nodes import MICROBLOG
 from xmpprelay.core.sourced import (
-    MICROBLOG,
     Known,
     OwnChange,
     OwnItem,

@@ -11,6 +11,7 @@ from PIL import Image
 
 from xmpprelay.core.graph import Graph
 from xmpprelay.core.model import Person
+from xmpprelay.core.nodes import AVATAR_DATA
 from xmpprelay.core.profile import NO_PROFILE, Part, Picture, Profile
 from xmpprelay.errors import BadRequest, NotRegistered, TooFast, TooLong, TryLater
 from xmpprelay.pictures import Pictures, encoded
@@ -18,7 +19,6 @@ from xmpprelay.profiles import DECODED, SENT, Card, Profiles
 from xmpprelay.store.database import Database
 from xmpprelay.store.operations import HandleRow, add_person, take_handle
 from xmpprelay.xmpp.addresses import Addresses
-from xmpprelay.xmpp.cards import AVATAR_DATA
 from xmpprelay.xmpp.profiles import PROFILE_NODES
 from xmpprelay.xmpp.profiles import Profiles as Door
 from xmpprelay.xmpp.pubsub.names import PubsubError

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -187,16 +187,15 @@ def _through_in_s(each: dict[str, Any]) -> int | None:
 
 def _outage_status(each: dict[str, Any]) -> dict[str, Any] | None:
     """A standby as XEP-0455 §2.2 has it; when it will end nobody knows."""
+    from xmpprelay.overview import outage_of
+
     if each["since"] is None:
         return None
     sentence = (
         f"{_name(each)} is on standby. Posts reach followers at once, and are inserted there later."
     )
-    return {
-        "planned": each["reason"] == "operator",
-        "beginning": _utc(each["since"]),
-        "message": {"default": sentence, "en": sentence},
-    }
+    began = datetime.fromisoformat(each["since"])
+    return outage_of(began, sentence, planned=each["reason"] == "operator")
 
 
 def _lines(each: dict[str, Any]) -> list[str]:
@@ -242,11 +241,6 @@ def _outage_line(outage: dict[str, Any]) -> str:
 
 def _iso(moment: datetime | None) -> str | None:
     return None if moment is None else moment.isoformat()
-
-
-def _utc(text: str) -> str:
-    """A time as XEP-0082 has it."""
-    return f"{datetime.fromisoformat(text).astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 # --- standby -------------------------------------------------------------------------------------

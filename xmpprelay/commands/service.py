@@ -7,7 +7,7 @@ from typing import Final
 from xmpprelay.commands.calls import Call, Function, Rooms
 from xmpprelay.commands.values import PostId
 from xmpprelay.core.model import Person
-from xmpprelay.core.sourced import MICROBLOG
+from xmpprelay.core.nodes import MICROBLOG
 from xmpprelay.core.text import short_id
 from xmpprelay.errors import BadCommand, NotThere, Refused, StoreError, TryLater
 from xmpprelay.inserting import Inserting

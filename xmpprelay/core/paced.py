@@ -25,9 +25,6 @@ class Paced(Generic[T]):
         self._order = count()
         self._done: OrderedDict[T, float] = OrderedDict()  # those lately done, the first first
 
-    def __len__(self) -> int:
-        return len(self._waiting)
-
     def ask(self, thing: T, now_s: float) -> bool:
         """Something is to be done; whether there is room for it."""
         if thing in self._waiting:

@@ -18,9 +18,6 @@ from xmpprelay.core.atom import Said, atom_id, name_in
 from xmpprelay.core.model import Post
 from xmpprelay.core.text import parse_message_id
 
-MICROBLOG: Final = "urn:xmpp:microblog:0"
-"""The node of a microblog (XEP-0277 §2)."""
-
 SAME_WITHIN: Final = timedelta(minutes=10)
 """The same by chat and as an entry, within so long, is one post."""
 

@@ -5,17 +5,16 @@ knows no accounts; one of the operator's for all; or the one that each author ha
 """
 
 from enum import Enum
-from typing import Final, Protocol
+from typing import Protocol
 
 from xmpprelay.core.atom import atom_id
 from xmpprelay.core.graph import Graph
 from xmpprelay.core.mentions import rename
 from xmpprelay.core.model import Person, Post
+from xmpprelay.core.nodes import MICROBLOG
 from xmpprelay.core.primary import EVERYBODY, Account, Status
 from xmpprelay.core.status import Naming
 from xmpprelay.core.text import message_id
-
-MICROBLOG: Final = "urn:xmpp:microblog:0"
 
 
 class Sort(Enum):

@@ -19,11 +19,12 @@ from xmpprelay.core.courtesy import Lately
 from xmpprelay.core.delivery import Delivery
 from xmpprelay.core.graph import Graph
 from xmpprelay.core.model import Mode, Person
+from xmpprelay.core.nodes import AVATAR_METADATA, NICK
 from xmpprelay.core.profile import Profile
 from xmpprelay.log import get_logger
 from xmpprelay.profiles import Profiles
 from xmpprelay.xmpp.addresses import Addresses, Author
-from xmpprelay.xmpp.cards import AVATAR_METADATA, NICK, avatar_metadata, nick, photo_update
+from xmpprelay.xmpp.cards import avatar_metadata, nick, photo_update
 from xmpprelay.xmpp.component import Component
 from xmpprelay.xmpp.interests import Interests
 from xmpprelay.xmpp.profiles import ONLY_ITEM

@@ -11,6 +11,7 @@ import binascii
 from typing import Final
 from xml.etree.ElementTree import Element, SubElement
 
+from xmpprelay.core.nodes import AVATAR_DATA, AVATAR_METADATA, NICK
 from xmpprelay.core.profile import Part, Picture, Profile, Shown
 from xmpprelay.errors import BadRequest
 from xmpprelay.pictures import MOST_BYTES, PictureTooBig
@@ -19,9 +20,6 @@ from xmpprelay.xmpp.stanzas import tag
 VCARD: Final = "vcard-temp"
 VCARD_UPDATE: Final = "vcard-temp:x:update"
 VCARD4: Final = "urn:ietf:params:xml:ns:vcard-4.0"
-AVATAR_DATA: Final = "urn:xmpp:avatar:data"
-AVATAR_METADATA: Final = "urn:xmpp:avatar:metadata"
-NICK: Final = "http://jabber.org/protocol/nick"
 
 PNG: Final = "image/png"
 

@@ -16,16 +16,13 @@ from typing import Final
 from xml.etree.ElementTree import Element, SubElement
 
 from xmpprelay.core.graph import Graph
+from xmpprelay.core.nodes import AVATAR_METADATA, MICROBLOG, NICK
 from xmpprelay.xmpp.caps import Claim, claim_in, claim_of
 from xmpprelay.xmpp.component import Component
 from xmpprelay.xmpp.disco import DISCO_INFO
 from xmpprelay.xmpp.stanzas import tag
 
-MICROBLOG: Final = "urn:xmpp:microblog:0"
-AVATAR: Final = "urn:xmpp:avatar:metadata"
-NICK: Final = "http://jabber.org/protocol/nick"
-
-CARED_FOR: Final = frozenset({MICROBLOG, AVATAR, NICK})
+CARED_FOR: Final = frozenset({MICROBLOG, AVATAR_METADATA, NICK})
 """The nodes of authors of which there are events."""
 
 NOTIFY: Final = "+notify"

@@ -19,7 +19,8 @@ from xml.etree.ElementTree import Element, SubElement
 
 from xmpprelay.core.graph import Graph
 from xmpprelay.core.model import OWN_LANE, Person
-from xmpprelay.core.sourced import MICROBLOG, OwnChange, OwnItem
+from xmpprelay.core.nodes import MICROBLOG
+from xmpprelay.core.sourced import OwnChange, OwnItem
 from xmpprelay.errors import StreamError
 from xmpprelay.log import get_logger
 from xmpprelay.sources import Look, Reach, Sources

@@ -16,6 +16,7 @@ from typing import Final
 from xml.etree.ElementTree import Element, SubElement
 
 from xmpprelay.core.model import Person
+from xmpprelay.core.nodes import AVATAR_DATA, AVATAR_METADATA, NICK
 from xmpprelay.core.profile import Part, Picture, Shown
 from xmpprelay.errors import BadRequest, RelayError
 from xmpprelay.pictures import NotAPicture, PictureTooBig
@@ -23,9 +24,6 @@ from xmpprelay.profiles import Profiles as Room
 from xmpprelay.xmpp.addresses import Address, Addresses, Author
 from xmpprelay.xmpp.answering import Answering
 from xmpprelay.xmpp.cards import (
-    AVATAR_DATA,
-    AVATAR_METADATA,
-    NICK,
     VCARD,
     VCARD4,
     avatar_data,

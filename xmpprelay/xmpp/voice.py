@@ -16,10 +16,11 @@ from xml.etree.ElementTree import Element, SubElement
 from xmpprelay.core.courtesy import Courtesy, Load
 from xmpprelay.core.graph import Graph
 from xmpprelay.core.model import OWN_LANE, Person
+from xmpprelay.core.nodes import MICROBLOG
 from xmpprelay.errors import BadCommand, RelayError
 from xmpprelay.xmpp.addresses import Addresses
 from xmpprelay.xmpp.component import Component
-from xmpprelay.xmpp.pubsub.names import EVENT, MICROBLOG
+from xmpprelay.xmpp.pubsub.names import EVENT
 from xmpprelay.xmpp.stanzas import (
     QUICK_RESPONSE,
     chat,

@@ -13,9 +13,10 @@ from xml.etree.ElementTree import Element, SubElement
 from xmpprelay.core.atom import Entry, atom_id, entry_element, item_uri, node_uri
 from xmpprelay.core.graph import Graph
 from xmpprelay.core.model import Kind, Post
+from xmpprelay.core.nodes import MICROBLOG
 from xmpprelay.core.text import message_id
 from xmpprelay.xmpp.addresses import Addresses
-from xmpprelay.xmpp.pubsub.names import COMMENTS, EVENT, MICROBLOG
+from xmpprelay.xmpp.pubsub.names import COMMENTS, EVENT
 from xmpprelay.xmpp.stanzas import tag
 
 

@@ -14,11 +14,11 @@ from xml.etree.ElementTree import Element, SubElement
 from xmpprelay.approval import Approval
 from xmpprelay.core.graph import Graph
 from xmpprelay.core.model import Mode, Person
+from xmpprelay.core.nodes import MICROBLOG
 from xmpprelay.errors import Refused, TooMany
 from xmpprelay.people import Outcome, People
 from xmpprelay.xmpp.pubsub.forms import body_wanted, options_form, read_form
 from xmpprelay.xmpp.pubsub.names import (
-    MICROBLOG,
     PUBSUB,
     SUBSCRIBE_OPTIONS,
     PubsubError,

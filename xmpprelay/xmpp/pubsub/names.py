@@ -1,8 +1,9 @@
-"""The names of XEP-0060: namespaces, nodes, and the conditions of its own errors."""
+"""The names of XEP-0060: namespaces, features, and the conditions of its own errors."""
 
 from typing import Final
 from xml.etree.ElementTree import Element
 
+from xmpprelay.core.nodes import MICROBLOG
 from xmpprelay.errors import RelayError
 from xmpprelay.xmpp.paging import RSM
 from xmpprelay.xmpp.stanzas import tag
@@ -17,7 +18,6 @@ PUBLISH_OPTIONS: Final = f"{PUBSUB}#publish-options"
 SUBSCRIBE_OPTIONS: Final = f"{PUBSUB}#subscribe_options"
 SOCIAL_FEED: Final = "urn:xmpp:pubsub-social-feed:1"
 
-MICROBLOG: Final = "urn:xmpp:microblog:0"
 COMMENTS: Final = f"{MICROBLOG}:comments/"
 """Begins the name of the node of the answers to a post; its item id follows (XEP-0277 §3)."""
 

@@ -18,18 +18,13 @@ from xml.etree.ElementTree import Element
 from xmpprelay.core.atom import MAX_ENTRY_BYTES
 from xmpprelay.core.graph import Graph
 from xmpprelay.core.model import Person, Post
+from xmpprelay.core.nodes import MICROBLOG
 from xmpprelay.core.routing import may_read
 from xmpprelay.items import Items
 from xmpprelay.xmpp.addresses import Address, Addresses, Author
 from xmpprelay.xmpp.profiles import PROFILE_NODES
 from xmpprelay.xmpp.pubsub.forms import Field, NodeConfig, write_form
-from xmpprelay.xmpp.pubsub.names import (
-    COMMENTS,
-    META_DATA,
-    MICROBLOG,
-    PubsubError,
-    no_such_node,
-)
+from xmpprelay.xmpp.pubsub.names import COMMENTS, META_DATA, PubsubError, no_such_node
 
 MAX_SHOWN_BYTES: Final = 96 * 1024
 """Of what somebody shows of himself: a picture of 64 KiB is so much in base64."""

@@ -11,6 +11,7 @@ from xml.etree.ElementTree import Element, SubElement
 
 from xmpprelay.core.atom import name_in, parse_item_uri, read_entry
 from xmpprelay.core.model import Draft
+from xmpprelay.core.nodes import MICROBLOG
 from xmpprelay.core.text import clean_line, short_id
 from xmpprelay.errors import BadEntry
 from xmpprelay.relay import Relay
@@ -19,14 +20,7 @@ from xmpprelay.xmpp.addresses import Addresses, Author
 from xmpprelay.xmpp.profiles import Profiles
 from xmpprelay.xmpp.pubsub.entries import Entries
 from xmpprelay.xmpp.pubsub.forms import NodeConfig, read_form
-from xmpprelay.xmpp.pubsub.names import (
-    COMMENTS,
-    MICROBLOG,
-    PUBLISH_OPTIONS,
-    PUBSUB,
-    PubsubError,
-    node_of,
-)
+from xmpprelay.xmpp.pubsub.names import COMMENTS, PUBLISH_OPTIONS, PUBSUB, PubsubError, node_of
 from xmpprelay.xmpp.pubsub.nodes import Comments, Microblog, Node, Nodes, Showing
 from xmpprelay.xmpp.pubsub.requests import Request
 from xmpprelay.xmpp.stanzas import size_at_least, tag

@@ -11,19 +11,14 @@ from xml.etree.ElementTree import Element, SubElement
 from slixmpp.plugins.xep_0030.stanza.info import DiscoInfo
 from slixmpp.plugins.xep_0030.stanza.items import DiscoItems
 
+from xmpprelay.core.nodes import MICROBLOG
 from xmpprelay.errors import BadRequest, TooFast, TooLong
 from xmpprelay.xmpp.addresses import Address
 from xmpprelay.xmpp.answering import Answering
 from xmpprelay.xmpp.disco import NOTHING, Questions
 from xmpprelay.xmpp.profiles import PROFILE_NODES
 from xmpprelay.xmpp.pubsub.following import Following
-from xmpprelay.xmpp.pubsub.names import (
-    MICROBLOG,
-    OWNER,
-    PUBSUB,
-    PubsubError,
-    unsupported,
-)
+from xmpprelay.xmpp.pubsub.names import OWNER, PUBSUB, PubsubError, unsupported
 from xmpprelay.xmpp.pubsub.nodes import Nodes
 from xmpprelay.xmpp.pubsub.owning import Owning
 from xmpprelay.xmpp.pubsub.publishing import PublishingItems
