@@ -55,3 +55,4 @@ bench:
 	.venv/bin/python -m tests.bench pubsub
 	.venv/bin/python -m tests.bench web
 	.venv/bin/python -m tests.bench routing
+	.venv/bin/python -m tests.bench journal

@@ -2,8 +2,9 @@
 
 import argparse
 import asyncio
+from pathlib import Path
 
-from tests.bench import latency, pubsub, routing, slow_domain, web
+from tests.bench import journal, latency, pubsub, routing, slow_domain, web
 from xmpprelay import log
 
 
@@ -21,6 +22,10 @@ def main() -> None:
     of_web.add_argument("--posts", type=int, default=100, metavar="N")
     of_web.add_argument("--rounds", type=int, default=5, metavar="N")
     benchmarks.add_parser("routing", help=routing.__doc__.splitlines()[0])
+    of_journal = benchmarks.add_parser("journal", help=journal.__doc__.splitlines()[0])
+    of_journal.add_argument("--rounds", type=int, default=5, metavar="N")
+    of_journal.add_argument("--backlog", type=int, default=1_000_000, metavar="N")
+    of_journal.add_argument("--json", type=Path, metavar="FILE")
     asked = parser.parse_args()
     log.configure("warning")
     if asked.benchmark == "latency":
@@ -31,6 +36,8 @@ def main() -> None:
         asyncio.run(web.main(asked.posts, asked.rounds))
     elif asked.benchmark == "routing":
         routing.run()
+    elif asked.benchmark == "journal":
+        journal.run(asked.rounds, asked.backlog, asked.json)
     else:
         asyncio.run(slow_domain.main(asked.posts, asked.rounds))
 
