@@ -10,13 +10,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Connection, func, insert, or_, select, update
+from sqlalchemy import Connection, Select, or_, select, update
 
 from xmpprelay.core.model import CHANGES, Appended, Kind, Post, Queued, Standing
 from xmpprelay.core.primary import Visibility
 from xmpprelay.core.text import short_id
 from xmpprelay.errors import Refused, UnknownPost
 from xmpprelay.store.dedupe import Key, key_of, post_row, posts_by_key
+from xmpprelay.store.dialect import insert_rows, numbers, numbers_value
 from xmpprelay.store.insertion import queue_change, queue_posts
 from xmpprelay.store.operations import standings_for
 from xmpprelay.store.rows import POST, posts_of
@@ -136,20 +137,15 @@ class _Pace:
     """How many posts the authors of a batch have made in this hour and on this day (UTC)."""
 
     def __init__(self, tx: Transaction, authors: Iterable[int]) -> None:
-        ids = list(authors)
         self._now = tx.now
-        newest = (
-            select(func.max(post.c.number))
-            .where(post.c.author.in_(ids), post.c.kind.in_(_PACED))
-            .group_by(post.c.author)
-        )
-        last = select(post.c.author, post.c.created, post.c.nth_hour, post.c.nth_day)
-        last = last.where(post.c.number.in_(newest))
-        self._last: dict[int, tuple[datetime, int, int]] = {
-            row.author: (row.created, row.nth_hour, row.nth_day) for row in tx.conn.execute(last)
-        }
-        since = select(handle.c.person, handle.c.since).where(handle.c.person.in_(ids))
-        self._since = {row.person: row.since for row in tx.conn.execute(since)}
+        self._last: dict[int, tuple[datetime, int, int]] = {}
+        self._since: dict[int, datetime] = {}
+        asked = tx.conn.execute(_LAST_OF, {"authors": numbers_value(authors)})
+        for author, since, created, nth_hour, nth_day in asked:
+            if since is not None:
+                self._since[author] = since
+            if created is not None:
+                self._last[author] = (created, nth_hour, nth_day)
 
     def take(self, author: int, kind: Kind) -> tuple[int, int]:
         """Count a post; how many of this hour and of this day came before it."""
@@ -171,6 +167,29 @@ class _Pace:
 _PACED: Final = (Kind.POST.value, Kind.BOOST.value)
 
 
+def _last_of() -> Select[Any]:
+    """Ask of the people `authors` since when each has his handle, and for his last post."""
+    people, author = numbers("authors")
+    newest = (  # one step down the index of his posts; a maximum would read all of them
+        select(post.c.number)
+        .where(post.c.author == author, post.c.kind.in_(_PACED))
+        .order_by(post.c.number.desc())
+        .limit(1)
+        .correlate(people)
+        .scalar_subquery()
+    )
+    last = post.alias("last")
+    return (
+        select(author, handle.c.since, last.c.created, last.c.nth_hour, last.c.nth_day)
+        .select_from(people)
+        .outerjoin(handle, handle.c.person == author)
+        .outerjoin(last, last.c.number == newest)
+    )
+
+
+_LAST_OF: Final = _last_of()
+
+
 def _boosters(tx: Transaction, number: int) -> tuple[int, ...]:
     asked = (
         select(post.c.author)
@@ -187,16 +206,13 @@ def _standings(tx: Transaction, people: Sequence[int]) -> tuple[Standing, ...]:
 
 
 def _insert(tx: Transaction, posts: list[dict[str, Any]], cursors: list[dict[str, Any]]) -> None:
-    if posts:
-        tx.conn.execute(insert(post), posts)
-    if cursors:
-        tx.conn.execute(insert(fanout), cursors)
+    insert_rows(tx.conn, post, posts)
+    insert_rows(tx.conn, fanout, cursors)
 
 
 def _address(tx: Transaction, posts: Iterable[Post]) -> None:
     rows = [{"person": who, "number": each.number} for each in posts for who in set(each.concerns)]
-    if rows:
-        tx.conn.execute(insert(addressed), rows)
+    insert_rows(tx.conn, addressed, rows)
 
 
 # --- changes -------------------------------------------------------------------------------------

@@ -121,7 +121,7 @@ def post_values(new: Post) -> dict[str, Any]:
         "nth_day": new.nth_day,
         "surplus": new.surplus,
         "root": new.root,
-        "attachments": json.dumps(new.attachments, separators=(",", ":")),
+        "attachments": _list_text(new.attachments),
         "atom_id": new.atom_id,
         "item": new.item,
     }
@@ -182,7 +182,12 @@ def standing_row(value: Standing) -> dict[str, Any]:
 
 def ids_text(numbers: Iterable[int]) -> str:
     """Give a list of numbers or ids as it is stored."""
-    return json.dumps(list(numbers), separators=(",", ":"))
+    return _list_text(numbers)
+
+
+def _list_text(values: Iterable[int | str]) -> str:
+    kept = list(values)  # nearly always empty, and there are four of them in a post
+    return json.dumps(kept, separators=(",", ":")) if kept else "[]"
 
 
 def _rest_text(rest: Rest) -> str:
