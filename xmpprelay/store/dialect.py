@@ -6,13 +6,22 @@ Another database gets its own words for these functions, and nothing else change
 import functools
 import json
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection, Integer, Table, Text, bindparam, cast, func
 from sqlalchemy.dialects import sqlite
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.dialects.sqlite import Insert, insert
 from sqlalchemy.sql import ColumnElement
 from sqlalchemy.sql.selectable import TableValuedAlias
+
+
+class _Statement(NamedTuple):
+    """A statement for the driver, and how a row becomes its parameters."""
+
+    sql: str
+    names: Sequence[str]  # of the columns, in the order of the parameters
+    stored: Sequence[tuple[int, Callable[[Any], Any]]]
+    # what makes of a value the stored one, and its place in that order; only where there is such
 
 
 def upsert(conn: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> None:
@@ -20,42 +29,48 @@ def upsert(conn: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> No
 
     Only the columns given are changed; all rows must have the same ones.
     """
-    if not rows:
-        return
-    statement = insert(table)
-    keys = [column.name for column in table.primary_key]
-    new = {name: statement.excluded[name] for name in rows[0] if name not in keys}
-    conn.execute(statement.on_conflict_do_update(index_elements=keys, set_=new), rows)
+    if rows:
+        _execute(conn, _upserting(table, frozenset(rows[0])), rows)
 
 
 def insert_rows(conn: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> None:
-    """Insert the rows, all with the same columns, as `conn.execute(insert(table), rows)` does.
+    """Insert the rows, all with the same columns, as `conn.execute(insert(table), rows)` does."""
+    if rows:
+        _execute(conn, _inserting(table, frozenset(rows[0])), rows)
 
-    For a row with as many columns as a post that costs half as much: what is the same for all rows
-    is found out once, and not for each.
+
+def _execute(conn: Connection, statement: _Statement, rows: Sequence[dict[str, Any]]) -> None:
+    """Execute it for each row.
+
+    SQLAlchemy finds out for each row what is the same for all. Without that a transaction of one row
+    takes 0.2 ms of the processor instead of 0.45, and a row as long as a post costs half as much.
     """
-    if not rows:
-        return
-    statement, names, stored = _inserting(table, frozenset(rows[0]))
-    values = [[row[name] for name in names] for row in rows]
-    for at, as_stored in stored:
+    values = [[row[name] for name in statement.names] for row in rows]
+    for at, as_stored in statement.stored:
         for each in values:
             each[at] = as_stored(each[at])
-    conn.exec_driver_sql(statement, [tuple(each) for each in values])
+    conn.exec_driver_sql(statement.sql, [tuple(each) for each in values])
 
 
 @functools.cache
-def _inserting(
-    table: Table, columns: frozenset[str]
-) -> tuple[str, Sequence[str], Sequence[tuple[int, Callable[[Any], Any]]]]:
-    """The statement for these columns, their order in it, and what makes of a value the stored one.
+def _upserting(table: Table, columns: frozenset[str]) -> _Statement:
+    statement = insert(table)
+    keys = [column.name for column in table.primary_key]
+    new = {name: statement.excluded[name] for name in sorted(columns) if name not in keys}
+    return _compiled(table, statement.on_conflict_do_update(index_elements=keys, set_=new), columns)
 
-    The last is given with the place in that order, and only where there is something to be made.
-    """
-    compiled = insert(table).compile(dialect=_SQLITE, column_keys=sorted(columns))
+
+@functools.cache
+def _inserting(table: Table, columns: frozenset[str]) -> _Statement:
+    return _compiled(table, insert(table), columns)
+
+
+def _compiled(table: Table, statement: Insert, columns: frozenset[str]) -> _Statement:
+    compiled = statement.compile(dialect=_SQLITE, column_keys=sorted(columns))
     names = compiled.positiontup or []
     stored = [table.c[name].type.dialect_impl(_SQLITE).bind_processor(_SQLITE) for name in names]
-    return str(compiled), names, [(at, each) for at, each in enumerate(stored) if each is not None]
+    made = [(at, each) for at, each in enumerate(stored) if each is not None]
+    return _Statement(str(compiled), names, made)
 
 
 _SQLITE: Final = sqlite.dialect()
