@@ -56,3 +56,4 @@ bench:
 	.venv/bin/python -m tests.bench web
 	.venv/bin/python -m tests.bench routing
 	.venv/bin/python -m tests.bench journal
+	.venv/bin/python -m tests.bench intake
