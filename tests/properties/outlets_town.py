@@ -36,10 +36,12 @@ PEOPLE: Final = tuple(range(1, len(NAMES) + 1))
 
 SETTLES_WITHIN_S: Final = 10.0
 
-_LINE: Final = re.compile(r"(\w+)(?: boosts (\w+)| to @\w+ alone)?: .*?(zq\d+q).*  #(\w+)")
+_LINE: Final = re.compile(r"(\w+)(?: boosts (\w+)| to @\w+ alone)?: .*?(zq1_\d+q).*  #(\w+)")
 """A post as an answer or a digest has it: its text has a word of its own."""
 
-_TOKEN: Final = re.compile(r"zq\d+q")
+_TOKEN: Final = re.compile(r"zq1_\d+q")
+"""What is in each text; a secret, which is in addresses, cannot look like it."""
+
 _DIGEST_LEFT: Final = re.compile(r"^and \d+ more: ", re.MULTILINE)
 
 
@@ -369,7 +371,7 @@ class Town:
         assert shown == Counter(expected[-50:]), f"{name(who)} {expected}: {answer}"
 
     async def finds(self, who: int) -> None:
-        answer = await self.says(who, 'find "zq"')
+        answer = await self.says(who, 'find "zq1_"')
         mine = [e for e in self.entries.values() if e.kind == "post"]
         expected = [e.number for e in mine if reads(self.world, e, who)]
         assert self.numbers_in(answer) == Counter(expected[-10:]), (

@@ -230,7 +230,7 @@ class Outlets(RuleBasedStateMachine):
 
     def _token(self) -> str:
         self.tokens += 1
-        return f"zq{self.tokens}q"
+        return f"zq1_{self.tokens}q"
 
     @rule(pair=pairs)
     def write_to_one(self, pair: tuple[int, int]) -> None:

@@ -20,9 +20,9 @@ async def town(tmp_path: Path) -> AsyncIterator[Town]:
     made = await asyncio.to_thread(new_town, tmp_path)  # it has a loop of its own
     await made.starts()
     await made.come(*PEOPLE)
-    await posts(made, ANN, "zq1q")
-    await posts(made, BOB, "zq2q", leading=(ANN,))
-    await posts(made, CAT, "zq3q", mentions=(ANN, BOB))
+    await posts(made, ANN, "zq1_1q")
+    await posts(made, BOB, "zq1_2q", leading=(ANN,))
+    await posts(made, CAT, "zq1_3q", mentions=(ANN, BOB))
     await boosts(made, CAT, 1)
     yield made
     await made.stops()
@@ -75,7 +75,7 @@ async def test_a_feed_that_was_given_out_is_another_one_after_each_change(town: 
     ):
         await town.says(who, line, changes)
         await onlooker.reads_all()
-    await posts(town, ANN, "zq4q")
+    await posts(town, ANN, "zq1_4q")
     await onlooker.reads_all()
     await boosts(town, BOB, max(town.entries))
     await onlooker.reads_all()
@@ -87,9 +87,9 @@ async def test_a_post_that_was_given_out_is_edited_everywhere(town: Town) -> Non
         for path in ("/@ann.atom", "/@ann.rss", "/@ann", "/@ann/1", "/@cat.atom", "/@cat"):
             assert words in (await town.site.get(path)).text, path
 
-    await everywhere("zq1q")
-    await town.says(ANN, "edit #1 zq1q tea", lambda _: None)
-    await everywhere("zq1q tea")
+    await everywhere("zq1_1q")
+    await town.says(ANN, "edit #1 zq1_1q tea", lambda _: None)
+    await everywhere("zq1_1q tea")
     await town.says(ANN, 'profile name "Ann of Tea"', lambda _: None)
     await everywhere("Ann of Tea")
     await town.says(ANN, ":join anna", lambda _: None)
