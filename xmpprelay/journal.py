@@ -11,9 +11,7 @@ put through the audience function before it leaves this room.
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from datetime import datetime
-from functools import partial
 from typing import Final
 
 from xmpprelay.core.delivery import Delivery
@@ -72,26 +70,23 @@ class Journal:
         UnknownPost when what is boosted is gone. Cancelling the future changes nothing: the post is
         made, and sent.
         """
-        entry = _Entry(self._graph)
-        row = replace(row, lanes=entry.lanes_of)
-        return self._db.submit(append_post, row, committed=partial(self._opened, entry))
+        return self._db.submit(append_post, row, committed=self._opened)
 
     def change(self, row: ChangeRow) -> asyncio.Future[Appended]:
         """Queue an edit or a deletion now; the future gives its entry once it is committed (S9).
 
         Raises, or puts into the future, what `append` does, and Refused.
         """
-        entry = _Entry(self._graph)
-        row = replace(row, lanes=entry.lanes_of)
-        return self._db.submit(change_post, row, committed=partial(self._opened, entry))
+        return self._db.submit(change_post, row, committed=self._opened)
 
-    def _opened(self, entry: "_Entry", appended: Appended) -> None:
+    def _opened(self, appended: Appended) -> None:
         """Committed: whom it is addressed to have a standing, then its fan-out begins."""
         if not appended.duplicate:
             for standing in appended.standings:
                 self._delivery.standing_made(standing, self._now())
-            for post in (appended.post, *appended.further):
-                self._delivery.post_committed(post, entry.lanes[post.number])
+            entries = (appended.post, *appended.further)
+            for post, lanes in zip(entries, appended.lanes, strict=True):
+                self._delivery.post_committed(post, lanes)
                 self.feeds(post)
             self._wake()
             self.queued(appended.queued)
@@ -173,15 +168,3 @@ class Journal:
 
 def _nobody_waits(_queued: Sequence[Queued]) -> None:
     """Until it is set who inserts posts into the primary."""
-
-
-class _Entry:
-    """Remembers in which lanes an entry, and what came with it, has rows, up to its fan-out."""
-
-    def __init__(self, graph: Graph) -> None:
-        self._graph = graph
-        self.lanes: dict[int, Sequence[str]] = {}
-
-    def lanes_of(self, post: Post) -> Sequence[str]:
-        lanes = self.lanes[post.number] = self._graph.lanes(post)
-        return lanes

@@ -96,7 +96,7 @@ class Counting:
 
     def over(self, now: datetime) -> bool:
         """Whether another minute runs by now, be it a former one."""
-        return floor(now, 1) != self._minute
+        return not self._minute <= now < self._minute + MINUTE
 
     def running(self, confirmed: int, backlog: int) -> Tally:
         """The minute that runs, up to now; `confirmed` counts stanzas since the start."""

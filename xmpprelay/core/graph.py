@@ -159,10 +159,12 @@ class Graph:
 
     def lanes(self, post: Post) -> list[str]:
         """The lanes in which an entry of the journal has candidates, sorted."""
-        lanes = {self.lane(person) for person in post.concerns if person != post.author}
-        if not _is_letter(post):
-            lanes.update(self._by_lane(post.author))
-        return sorted(lanes)
+        followers = () if _is_letter(post) else self._by_lane(post.author)
+        named = post.concerns
+        if not named:  # as nearly always; and those are sorted
+            return list(followers)
+        lanes = {self.lane(person) for person in named if person != post.author}
+        return sorted(lanes.union(followers))
 
     def candidates(self, post: Post, lane: str) -> tuple[int, ...]:
         """Everybody in a lane who may get an entry of the journal, in ascending person id.

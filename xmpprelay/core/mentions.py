@@ -30,12 +30,17 @@ class Named:
     unknown: str | None = None  # the first name of the leading run, if nobody here has it
 
 
+_NOBODY: Final = Named()
+
+
 def read_names(text: str, resolve: Callable[[str, str | None], int | None]) -> Named:
     """Whom a text names; `resolve` gives the person of a handle, or of a local part and a domain.
 
     The leading run begins with the first character and goes on as long as names resolve (S2.1). A
     first name that nobody has makes no reply (S2.6).
     """
+    if "@" not in text:
+        return _NOBODY
     leading: list[int] = []
     at, unknown = 0, None
     while len(leading) < MAX_NAMED and (found := _LEADING.match(text, at)):

@@ -4,6 +4,7 @@ Reading this file shows the whole system: what a post is, who a person is, what 
 his deliveries. All classes are frozen; a change is a new object.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -148,6 +149,7 @@ class Appended:
     standings: tuple["Standing", ...] = ()  # of the people whom it is addressed to
     further: tuple[Post, ...] = ()  # with a deletion: those of the post's boosts, ascending
     queued: tuple[Queued, ...] = ()  # what it has changed in the queue for the primary
+    lanes: tuple[Sequence[str], ...] = ()  # in which it, and then each of `further`, has rows
 
 
 @dataclass(frozen=True, slots=True)

@@ -246,7 +246,7 @@ _TAG: Final = re.compile(r"(?<![\w&#/])#(\w{1,50})(?!\w)")
 def tags_in(text: str) -> list[str]:
     """The hashtags of a text, without the `#`, in order, each once; digits alone are none."""
     found: dict[str, str] = {}
-    for tag in _TAG.findall(text):
+    for tag in _TAG.findall(text) if "#" in text else ():
         if not tag.isdigit():
             found.setdefault(tag.casefold(), tag)
     return list(found.values())

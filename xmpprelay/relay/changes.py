@@ -56,6 +56,7 @@ class Changes:
             text="",
             origin=draft.origin,
             stanza_id=draft.stanza_id,
+            lanes=self._graph.lanes,
             kind=Kind.BOOST,
             original=shown.number,
             live_per_hour=self._live_per_hour(author.id),
@@ -82,6 +83,7 @@ class Changes:
             mentions=named.leading + named.elsewhere,
             origin=draft.origin,
             stanza_id=draft.stanza_id,
+            lanes=self._graph.lanes,
         )
         appended = await self._taking.change(row)
         return Accepted(appended.post, appended.duplicate, told)
@@ -102,7 +104,9 @@ class Changes:
 
         Raises UnknownPost (none of his), or what `Taking` raises.
         """
-        row = ChangeRow(author.id, number, None, (), draft.origin, draft.stanza_id)
+        row = ChangeRow(
+            author.id, number, None, (), draft.origin, draft.stanza_id, self._graph.lanes
+        )
         appended = await self._taking.change(row)
         gone = appended.post.original
         name = "" if gone is None else f"#{short_id(gone.number)}"

@@ -65,6 +65,7 @@ class Letters:
             lang=draft.lang or self._graph.wishes(author.id).lang,
             origin=draft.origin,
             stanza_id=draft.stanza_id,
+            lanes=self._graph.lanes,
             kind=Kind.DIRECT,
             targets=(target.id,),
             parent=None if parent is None else parent.number,

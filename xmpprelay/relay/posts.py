@@ -177,6 +177,7 @@ class Relay:
             lang=draft.lang or self._graph.wishes(author.id).lang,
             origin=draft.origin,
             stanza_id=draft.stanza_id,
+            lanes=self._graph.lanes,
             targets=targets,
             mentions=tuple(sorted(set(elsewhere).difference((author.id, *targets)))),
             parent=None if parent is None else parent.number,

@@ -99,9 +99,12 @@ def append_post(tx: Transaction, rows: Sequence[PostRow]) -> list[Appended]:
             made[key] = new
         queued = () if row.account is None else (Queued(row.account, 1),)
         queue += [(new, each.account, row.most) for each in queued]
-        results.append(Appended(new, duplicate=False, standings=standings, queued=queued))
+        lanes = row.lanes(new)
+        results.append(
+            Appended(new, duplicate=False, standings=standings, queued=queued, lanes=(lanes,))
+        )
         posts.append(post_row(new, key, row.stanza_id))
-        cursors += [{"number": new.number, "lane": lane, "position": 0} for lane in row.lanes(new)]
+        cursors += [{"number": new.number, "lane": lane, "position": 0} for lane in lanes]
     _insert(tx, posts, cursors)
     _address(tx, (each.post for each in results if not each.duplicate))
     queue_posts(tx, queue)
@@ -267,13 +270,14 @@ def _change(tx: Transaction, row: ChangeRow) -> Appended:
     tx.conn.execute(update(post).where(post.c.number == now.number).values(values))
     further = _take_boosts_back(tx, now) if now.deleted else []
     entries = [entry, *further]
+    lanes = tuple(row.lanes(each) for each in entries)
     _insert(
         tx,
         [post_row(entry, key, row.stanza_id), *(post_row(each, None, None) for each in further)],
         [
             {"number": each.number, "lane": lane, "position": 0}
-            for each in entries
-            for lane in row.lanes(each)
+            for each, its_lanes in zip(entries, lanes, strict=True)
+            for lane in its_lanes
         ],
     )
     _address(tx, entries)
@@ -283,6 +287,7 @@ def _change(tx: Transaction, row: ChangeRow) -> Appended:
         standings=standings,
         further=tuple(further),
         queued=queue_change(tx, entry),
+        lanes=lanes,
     )
 
 
