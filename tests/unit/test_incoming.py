@@ -6,6 +6,7 @@ import pytest
 
 from xmpprelay.xmpp.incoming import (
     NOTHING,
+    SAYING,
     About,
     about,
     draft_of,
@@ -93,6 +94,8 @@ def test_what_a_message_is_to_another_one(inside: str, said: About | None) -> No
     assert about(message(inside)) == said
     assert says_something(message(inside)) is (said != NOTHING)
     assert says_something(message(f"<body/>{inside}"))
+    tags = {child.tag for child in message(inside)}
+    assert said == NOTHING or not tags.isdisjoint(SAYING), "it would not be read"
 
 
 def test_the_answered_message_is_in_the_draft() -> None:

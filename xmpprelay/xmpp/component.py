@@ -109,6 +109,8 @@ _ADVICE: Final = {
     "let the server replace it (Prosody: component_conflict_resolve).",
 }
 
+_KINDS: Final = {tag(kind): kind for kind in ("message", "presence", "iq")}
+
 _FINAL: Final = _ADVICE.keys() - {"conflict"}
 """What does not get better by itself; a conflict does, when it is with a relay that was killed."""
 
@@ -341,15 +343,11 @@ class Component(ComponentXMPP, asyncio.BufferedProtocol):
     # What comes in
 
     def _spawn_event(self, xml: Element) -> None:
-        if xml.tag == tag("handshake"):
-            self._accepted()
-            return
-        if xml.tag == tag("error", _STREAMS):
-            self._refused(xml)
+        if xml.tag not in _KINDS and self._is_of_the_stream(xml):
             return
         sender = self._sender(xml)
         if sender is None:
-            log.warning("stanza.misrouted", kind=xml.tag.rpartition("}")[2])
+            log.warning("stanza.misrouted", kind=_local_name(xml))
         elif _is_answer(xml) or self.precedence.goes_first(sender):
             self._deal_with(xml)
         else:
@@ -381,7 +379,7 @@ class Component(ComponentXMPP, asyncio.BufferedProtocol):
             self._deal_with(self.precedence.take())
 
     def _deal_with(self, xml: Element) -> None:
-        kind = xml.tag.rpartition("}")[2]
+        kind = _KINDS.get(xml.tag) or _local_name(xml)
         try:
             if depth_exceeds(xml, MAX_DEPTH):
                 self._too_deep(xml)
@@ -397,17 +395,28 @@ class Component(ComponentXMPP, asyncio.BufferedProtocol):
             if _is_question(xml):
                 self.send(error_reply(xml, Unforeseen()))
 
+    def _is_of_the_stream(self, xml: Element) -> bool:
+        """Whether it is no stanza; then it is dealt with."""
+        if xml.tag == tag("handshake"):
+            self._accepted()
+        elif xml.tag == tag("error", _STREAMS):
+            self._refused(xml)
+        else:
+            return False
+        return True
+
     def _sender(self, xml: Element) -> str | None:
         """The bare JID that it comes from. None: from none, or to none of ours.
 
         The server sees to both.
         """
         try:
-            sender, _ = parse_jid(xml.get("from", ""))
-            ours = domain_of(parse_jid(xml.get("to", ""))[0]) == self.domain
+            to, _ = parse_jid(xml.get("to", ""))
+            if domain_of(to) == self.domain:
+                return parse_jid(xml.get("from", ""))[0]
         except ValueError:
-            return None
-        return sender if ours else None
+            pass
+        return None
 
     def _too_deep(self, xml: Element) -> None:
         """Drop what is in it; a question or a text is answered (RFC 6120 §8.2.3, promise 2)."""
@@ -589,6 +598,11 @@ class _TooDeep(RelayError):
 
 def _nothing(*_: object) -> None:
     """What happens before anybody has asked to be told."""
+
+
+def _local_name(xml: Element) -> str:
+    name: str = xml.tag.rpartition("}")[2]
+    return name
 
 
 def _is_answer(xml: Element) -> bool:

@@ -28,6 +28,16 @@ _OLD_RETRACT: Final = "urn:xmpp:message-retract:0"
 _FASTEN: Final = "urn:xmpp:fasten:0"
 _FALLBACKS: Final = (FALLBACK, "urn:xmpp:feature-fallback:0")
 
+_BODY: Final = tag("body")
+_REPLY: Final = tag("reply", REPLY)
+_REPLACE: Final = tag("replace", CORRECT)
+_RETRACTS: Final = tag("retract", RETRACT)
+_FASTENS: Final = tag("apply-to", _FASTEN)
+_REACTS: Final = tag("reactions", REACTIONS)
+
+SAYING: Final = frozenset({_BODY, _REPLACE, _RETRACTS, _FASTENS, _REACTS})
+"""The elements by one of which a message `says_something`."""
+
 _NOT_KEPT: Final = ("no-store", "no-permanent-store")
 """What its author wants nobody to keep goes live, and never into the primary."""
 
@@ -75,24 +85,24 @@ def _position(text: str | None, otherwise: int) -> int:
 
 def reply_of(message: Element) -> str | None:
     """The id of the message that this one answers (XEP-0461), or None."""
-    reply = message.find(tag("reply", REPLY))
+    reply = message.find(_REPLY)
     return None if reply is None else usable_id(reply.get("id"))
 
 
 def about(message: Element) -> About | None:
     """What a message is to another one; None: it says so in a way that cannot be read."""
-    replace = message.find(tag("replace", CORRECT))
+    replace = message.find(_REPLACE)
     if replace is not None:
         name = usable_id(replace.get("id"))
         return None if name is None else About(corrects=name)
-    retract = message.find(tag("retract", RETRACT))
-    fastened = message.find(tag("apply-to", _FASTEN))
+    retract = message.find(_RETRACTS)
+    fastened = message.find(_FASTENS)
     if retract is None and fastened is not None:  # as clients had it until 2022
         retract = fastened if fastened.find(tag("retract", _OLD_RETRACT)) is not None else None
     if retract is not None:
         name = usable_id(retract.get("id"))
         return None if name is None else About(retracts=name)
-    reactions = message.find(tag("reactions", REACTIONS))
+    reactions = message.find(_REACTS)
     if reactions is not None:
         name = usable_id(reactions.get("id"))
         likes = any((each.text or "").strip() for each in reactions)
@@ -102,7 +112,7 @@ def about(message: Element) -> About | None:
 
 def says_something(message: Element) -> bool:
     """Whether there is anything to be done for it, though it may have no body."""
-    return message.find(tag("body")) is not None or about(message) is not NOTHING
+    return message.find(_BODY) is not None or about(message) is not NOTHING
 
 
 def draft_of(message: Element, sender: str, text: str) -> Draft:

@@ -49,7 +49,7 @@ from xmpprelay.relay import Relay
 from xmpprelay.xmpp.addresses import Address, Addresses, Author
 from xmpprelay.xmpp.changes import Changes
 from xmpprelay.xmpp.component import Component, Unforeseen
-from xmpprelay.xmpp.incoming import about, draft_of, says_something, text_of
+from xmpprelay.xmpp.incoming import SAYING, about, draft_of, says_something, text_of
 from xmpprelay.xmpp.peers import Peers
 from xmpprelay.xmpp.pubsub.names import EVENT
 from xmpprelay.xmpp.stanzas import (
@@ -69,21 +69,27 @@ _HOME_LINE: Final = re.compile(r"[a-z0-9_]{2,20}: .*  #([0-9a-z]{1,13})", re.DOT
 _NO_ACCOUNT: Final = frozenset({"item-not-found", "gone"})
 """Of the conditions that come back these say it for certain; the usual one says nothing."""
 
-_NOT_FOR_US: Final = (
-    tag("received", "urn:xmpp:carbons:2"),
-    tag("sent", "urn:xmpp:carbons:2"),
-    tag("forwarded", "urn:xmpp:forward:0"),
-    tag("result", "urn:xmpp:mam:2"),
+_NOT_FOR_US: Final = frozenset(
+    {
+        tag("received", "urn:xmpp:carbons:2"),
+        tag("sent", "urn:xmpp:carbons:2"),
+        tag("forwarded", "urn:xmpp:forward:0"),
+        tag("result", "urn:xmpp:mam:2"),
+    }
 )
-_EVENT: Final = (tag("event", EVENT),)
-_ENCRYPTED: Final = (
-    tag("encryption", "urn:xmpp:eme:0"),
-    tag("encrypted", "eu.siacs.conversations.axolotl"),
-    tag("encrypted", "urn:xmpp:omemo:1"),
-    tag("encrypted", "urn:xmpp:omemo:2"),
-    tag("openpgp", "urn:xmpp:openpgp:0"),
-    tag("x", "jabber:x:encrypted"),
+_EVENT: Final = tag("event", EVENT)
+_ENCRYPTED: Final = frozenset(
+    {
+        tag("encryption", "urn:xmpp:eme:0"),
+        tag("encrypted", "eu.siacs.conversations.axolotl"),
+        tag("encrypted", "urn:xmpp:omemo:1"),
+        tag("encrypted", "urn:xmpp:omemo:2"),
+        tag("openpgp", "urn:xmpp:openpgp:0"),
+        tag("x", "jabber:x:encrypted"),
+    }
 )
+_SAYS: Final = SAYING | _ENCRYPTED
+"""Without any of these there is nothing to be done for a message: it need not be read."""
 
 
 class Messages:
@@ -137,12 +143,16 @@ class Messages:
         kind = stanza.get("type", "normal")
         if kind == "error":
             self._bounced(sender, resource, stanza)
-        elif _has(stanza, _EVENT):  # whatever body is beside it, nobody has typed it
+            return
+        tags = {child.tag for child in stanza}
+        if _EVENT in tags:  # whatever body is beside it, nobody has typed it
             if not resource and to == self._addresses.home:
                 self.take_event(sender, stanza)
-        elif kind in ("groupchat", "headline") or _has(stanza, _NOT_FOR_US):
+        elif kind in ("groupchat", "headline") or not tags.isdisjoint(_NOT_FOR_US):
             return
-        elif says_something(stanza) or _has(stanza, _ENCRYPTED):
+        elif not tags.isdisjoint(_SAYS) and (
+            says_something(stanza) or not tags.isdisjoint(_ENCRYPTED)
+        ):
             # a type that nobody knows is `normal` (RFC 6121 §5.2.2)
             self._written(sender, to, stanza, text_of(stanza) or "")
 
@@ -291,10 +301,6 @@ def _receipt(stanza: Element) -> Element | None:
     return receipt
 
 
-def _has(stanza: Element, tags: tuple[str, ...]) -> bool:
-    return any(child.tag in tags for child in stanza)
-
-
 class _Encrypted(BadRequest):
     """Of this a stranger is told besides that he has no handle: he may well send it again."""
 
@@ -302,7 +308,7 @@ class _Encrypted(BadRequest):
 def _refuse_unreadable(stanza: Element, body: str) -> None:
     """What must not be posted, whatever its fallback text says (S12.3)."""
     sort = noise(body)
-    if _has(stanza, _ENCRYPTED) or sort in (Noise.OTR, Noise.ENCRYPTED):
+    if any(child.tag in _ENCRYPTED for child in stanza) or sort in (Noise.OTR, Noise.ENCRYPTED):
         raise _Encrypted("This came encrypted, so it was not posted. Send it unencrypted.")
     if sort is Noise.AUTOMATIC:
         raise Refused("This is an automatic reply, so it was not posted.")

@@ -37,7 +37,8 @@ class Precedence:
         self._waiting: deque[tuple[str, Element, int]] = deque()
         self._bytes = 0
         self._of_sender: Counter[str] = Counter()  # how many wait
-        self._in_burst: Counter[str] = Counter()  # by source: how many came
+        self._first: list[str] = []  # who sent the first of a burst, as long as nobody counts
+        self._in_burst: Counter[str] = Counter()  # by source: how many came, once that matters
 
     def __len__(self) -> int:
         """How many wait."""
@@ -55,13 +56,23 @@ class Precedence:
 
     def turn(self) -> None:
         """Nothing waits, and more was read: another burst begins."""
+        self._first.clear()
         self._in_burst.clear()
 
     def goes_first(self, sender: str) -> bool:
         """Whether a stanza of this bare JID is dealt with now; else it has to be `put`."""
-        source = domain_of(sender) if self.is_stranger(sender) else sender
+        if not self._in_burst and len(self._first) < AT_ONCE:  # so many may come of one source
+            self._first.append(sender)
+            return True
+        if self._first:
+            self._in_burst.update(map(self._source, self._first))
+            self._first.clear()
+        source = self._source(sender)
         self._in_burst[source] += 1
         return self._in_burst[source] <= AT_ONCE and sender not in self._of_sender
+
+    def _source(self, sender: str) -> str:
+        return domain_of(sender) if self.is_stranger(sender) else sender
 
     def put(self, sender: str, stanza: Element, size: int) -> None:
         """Let a stanza wait; `size` is in bytes."""

@@ -70,6 +70,8 @@ def tag(name: str, namespace: str = COMPONENT) -> str:
 
 def depth_exceeds(element: Element, limit: int) -> bool:
     """Whether elements are nested deeper than `limit`; walks level by level, never recursing."""
+    if limit > 1 and not any(map(len, element)):  # of nearly all that come in
+        return False
     level = [element]
     for _ in range(limit):
         level = [child for parent in level for child in parent]
