@@ -150,6 +150,7 @@ class Service:
             self.graph, self.addresses, db.epoch, self._sent, self.delivery.post
         )
         self.rendering.devices = partial(self.interests.devices, node=MICROBLOG)
+        self.rendering.interested = self.interests.people
         self.outbox = Outbox(
             self.delivery,
             self.graph,

@@ -23,6 +23,7 @@ from xmpprelay.core.work import (
     Store,
     Work,
     Write,
+    pairs,
 )
 
 FAR = "far.example"
@@ -144,7 +145,7 @@ class Relay:
         for work in self.delivery.take(self.now, room):
             match work:
                 case Write():
-                    for person, post in (*work.live, *work.held):
+                    for person, post in (*pairs(work.live), *work.held):
                         self.written.append((person, post.number))
                     self.held += [(person, post.number) for person, post in work.held]
                 case Ask():

@@ -17,7 +17,7 @@ from xmpprelay.choices import Choices
 from xmpprelay.core.delivery import Delivery
 from xmpprelay.core.graph import Graph
 from xmpprelay.core.model import Follow, Grant, Mode, Person, Post
-from xmpprelay.core.work import Ask, AskLater, Probe, Read, Store, Write
+from xmpprelay.core.work import Ask, AskLater, Probe, Read, Store, Write, pairs
 from xmpprelay.digests import Digests
 from xmpprelay.journal import Journal
 from xmpprelay.less import Less
@@ -142,7 +142,9 @@ class Scene:
             for piece in work:
                 match piece:
                     case Write(_, _, live, held):
-                        self.sent += [(person, post.number) for person, post in (*live, *held)]
+                        self.sent += [
+                            (person, post.number) for person, post in (*pairs(live), *held)
+                        ]
                     case Ask(window, lane, _):
                         self.delivery.barrier_answered(window, lane, self.now)
                     case AskLater(window, _):

@@ -7,6 +7,7 @@ import pytest
 from xmpprelay.core.graph import Graph
 from xmpprelay.core.lanes import DONE, WINDOW, Lane, Window, WindowState
 from xmpprelay.core.model import OWN_LANE, Follow, Mode, Person, Post
+from xmpprelay.core.work import pairs
 
 ALICE, ERIN = 101, 102
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
@@ -37,7 +38,7 @@ def take_up(graph: Graph, lane: Lane, number: int, author: int = ALICE) -> None:
 
 
 def fill(lane: Lane, room: int) -> list[tuple[int, int]]:
-    return [(person, post.number) for person, post in lane.fill(room)]
+    return [(person, post.number) for person, post in pairs(lane.fill(room))]
 
 
 # One post
@@ -169,7 +170,10 @@ def test_ahead_of_people_is_what_has_not_passed_them(
 
 def test_unsettled_is_what_was_written_and_not_settled(lane: Lane) -> None:
     for at, state in enumerate(WindowState):
-        lane.windows.append(Window(at, lane, items=[(5, 40 + at), (6, 90)], state=state))
+        window = Window(at, lane, state=state)
+        window.add((5,), (40 + at,))
+        window.add((6,), (90,))
+        lane.windows.append(window)
     assert lane.unsettled(5) == {40, 41, 42}  # the last is being stored: it is settled
     assert lane.unsettled(7) == set()
     assert lane.in_flight() == 6

@@ -1,5 +1,6 @@
 """A post as bytes: once for each variant, and for each follower only his address (S1.2-S1.4)."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from xmpprelay.core.graph import Graph
 from xmpprelay.core.model import Follow, Kind, Mode, Person, Post
 from xmpprelay.core.wishes import Delivery, Whose, Wishes
+from xmpprelay.core.work import Part
 from xmpprelay.xmpp.addresses import Addresses
 from xmpprelay.xmpp.rendering import Rendering
 from xmpprelay.xmpp.stanzas import COMPONENT
@@ -291,3 +293,64 @@ def test_a_deletion_retracts_and_says_so_in_words(graph: Graph) -> None:  # S9.2
         assert fallback.get("for") == "urn:xmpp:message-retract:1"
     letter = replace(gone, kind=Kind.DIRECT, targets=(CAROL,))
     assert kept(shown(forms(graph), replace(deletion, original=letter), CAROL))
+
+
+# --- What followers get together ------------------------------------------------------------------
+
+
+DAVE = 4
+
+
+def together(rendering: Rendering, people: tuple[int, ...], posts: tuple[Post, ...]) -> bytes:
+    return b"".join(rendering.live(Part(people, posts, seen=True), lambda _: False))
+
+
+def one_by_one(rendering: Rendering, people: tuple[int, ...], posts: tuple[Post, ...]) -> bytes:
+    each = ((person, post) for person in people for post in posts)
+    return b"".join(rendering.stanza(p, person, store=False, held=False) for person, p in each)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_posts_that_people_get_together_are_the_same_bytes(
+    graph: Graph, rendering: Rendering, count: int
+) -> None:
+    """Whatever changes in between is in what is written next."""
+    graph.add_person(Person(DAVE, "d<av>e&@far.test", None))
+    people = (BOB, CAROL, DAVE)
+    posts = tuple(post(f"a & b < {n}", 19567 + n) for n in range(count))
+    devices: dict[int, tuple[str, ...]] = {}
+    rendering.devices, rendering.interested = lambda p: devices.get(p, ()), devices
+
+    def differs(change: Callable[[], None]) -> None:
+        before = together(rendering, people, posts)
+        change()
+        after = together(rendering, people, posts)
+        assert after == one_by_one(rendering, people, posts)
+        assert after != before, "nothing has changed"
+
+    differs(lambda: graph.add_follow(Follow(DAVE, ALICE, Mode.PUBSUB, 1)))
+    differs(lambda: graph.add_follow(Follow(BOB, ALICE, Mode.HOME, 1)))
+    differs(lambda: graph.end_follow(DAVE, ALICE))
+    differs(lambda: graph.add_follow(Follow(DAVE, ALICE, Mode.PUBSUB_BODY, 1)))
+    differs(lambda: graph.set_wishes(CAROL, Wishes(delivery=Delivery.HEADLINE)))
+    differs(lambda: graph.set_wishes(BOB, Wishes(archive=True)))
+    differs(lambda: graph.add_person(Person(ALICE, "alice@example.test", "alicia")))
+    differs(lambda: devices.update({BOB: ("tablet", "phone")}))
+    differs(devices.clear)
+
+
+def test_posts_of_several_authors_or_that_are_not_plain_go_together_too(
+    graph: Graph, rendering: Rendering
+) -> None:
+    graph.add_follow(Follow(CAROL, BOB, Mode.AUTHOR, 1))
+    graph.add_person(Person(BOB, "bob@example.test", "bob"))
+    mention = replace(post("hi", 19568), mentions=(CAROL,))
+    for posts in ((post(), replace(mention, author=BOB, mentions=())), (post(), mention)):
+        assert together(rendering, (CAROL,), posts) == one_by_one(rendering, (CAROL,), posts)
+
+
+def test_whose_presence_is_not_seen_may_have_it_kept(rendering: Rendering) -> None:
+    part = Part((BOB, CAROL), (post(),))
+    bob, carol = rendering.live(part, lambda person: person == BOB)
+    assert bob == rendering.stanza(post(), BOB, store=False, held=False)
+    assert carol == rendering.stanza(post(), CAROL, store=True, held=False)

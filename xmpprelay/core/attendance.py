@@ -99,10 +99,11 @@ class Attendance:
             board.windows.pop(window.id, None)
             if window.state is not WindowState.STORING:
                 board.moved(lane, dict.fromkeys(window.through, DONE))
-                for person, number in window.items:
-                    board.recipients[person].in_doubt.add(number)
-                    if person in live:
-                        lacks[person].add(number)
+                for people, numbers in window.parts:
+                    for person in people:
+                        board.recipients[person].in_doubt.update(numbers)
+                        if person in live:
+                            lacks[person].update(numbers)
         for person in live:
             self._set_away(board.recipients[person], lacks[person], now)
         for person in lane.present | lane.engaged:

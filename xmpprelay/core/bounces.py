@@ -53,7 +53,7 @@ class Bounces:
         """A post came back from a person's server."""
         key = (recipient.id, number)
         for window in recipient.lane.windows:
-            if key in window.items:
+            if number in window.written_to(recipient.id):
                 window.bounced.add(key)
         if recipient.blind():
             self._from_blind(recipient, number, now)

@@ -63,8 +63,8 @@ class Catching:
         recipient.batch = batch
         recipient.in_doubt.difference_update(batch.sent)  # these come as they are now
         window.batches.append(batch)
+        window.add((recipient.id,), batch.sent)
         for number in batch.sent:
-            window.items.append((recipient.id, number))
             self._board.returned[recipient.id, number] = now
             self._board.returned.move_to_end((recipient.id, number))
         if recipient.blind():

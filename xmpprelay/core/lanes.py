@@ -18,12 +18,14 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
+from operator import attrgetter
 from typing import Final
 
 from xmpprelay.core.graph import Graph
 from xmpprelay.core.model import CHANGES, OWN_LANE, Post
 from xmpprelay.core.recipients import Batch
 from xmpprelay.core.routing import Audience
+from xmpprelay.core.work import Part
 
 WINDOW: Final = 100
 """Stanzas in a window; 50 and 500 measured within 5 % of it."""
@@ -56,11 +58,30 @@ class Window:
 
     id: int
     lane: Lane
-    items: list[tuple[int, int]] = field(default_factory=list)  # (person, number) as written
+    parts: list[tuple[tuple[int, ...], tuple[int, ...]]] = field(default_factory=list)
+    # (people, numbers) as written: to each of the people each of the numbers
+    count: int = 0  # of these stanzas
     through: dict[int, int] = field(default_factory=dict)  # number -> fill position behind it
     batches: list[Batch] = field(default_factory=list)
     bounced: set[tuple[int, int]] = field(default_factory=set)
     state: WindowState = WindowState.OPEN
+
+    def add(self, people: tuple[int, ...], numbers: tuple[int, ...]) -> None:
+        """To each of these people, ascending, each of these entries was written."""
+        self.parts.append((people, numbers))
+        self.count += len(people) * len(numbers)
+
+    def people(self) -> tuple[int, ...]:
+        """To whom something was written, ascending."""
+        if len(self.parts) == 1:
+            return self.parts[0][0]
+        return tuple(sorted({person for people, _ in self.parts for person in people}))
+
+    def written_to(self, person: int) -> Iterator[int]:
+        """The entries that were written to a person."""
+        for people, numbers in self.parts:
+            if person in people:
+                yield from numbers
 
 
 @dataclass(slots=True, eq=False)
@@ -173,14 +194,13 @@ class Lane:
             number
             for window in self.windows
             if window.state is not WindowState.STORING
-            for recipient, number in window.items
-            if recipient == person
+            for number in window.written_to(person)
         }
 
     def in_flight(self) -> int:
         """Stanzas written and not yet settled."""
         return sum(
-            len(window.items) for window in self.windows if window.state is not WindowState.STORING
+            window.count for window in self.windows if window.state is not WindowState.STORING
         )
 
     def waiting(self) -> int:
@@ -212,50 +232,77 @@ class Lane:
                     if candidates[index] in people:
                         yield candidates[index], number
 
-    def fill(self, room: int) -> list[tuple[int, Post]]:
+    def fill(self, room: int) -> list[Part]:
         """Up to `room` live deliveries from all open posts, merged follower by follower.
 
         Each open post has a fair slice, in turn, so that a post to three people never waits for one
         to ten thousand. Two posts of one author never overtake each other. Whoever is not live is
         passed over. The positions reached go into `through`; a post that is through leaves `open`.
-        Returns (person, post) pairs, ascending by person and then by number.
+        Ascending by person and then by number.
         """
-        items: list[tuple[int, Post]] = []
+        served: list[tuple[list[int], Post]] = []
         moved = True
-        while self.open and len(items) < room and moved:
+        while self.open and room and moved:
             moved = False
-            slice_ = max(1, (room - len(items)) // len(self.open))
+            slice_ = max(1, room // len(self.open))
             for number in self._in_turn():
-                share = min(slice_, room - len(items))
+                share = min(slice_, room)
                 if share == 0:
                     break
-                moved |= self._serve(self.open[number], share, items)
+                opened = self.open[number]
+                people, on = self._serve(opened, share)
+                if people:
+                    served.append((people, opened.post))
+                    room -= len(people)
+                moved |= on
                 self.turn = number
-        items.sort(key=lambda item: (item[0], item[1].number))
-        return items
+        return _merged(served)
 
     def _in_turn(self) -> list[int]:
         numbers = list(self.open)
         at = bisect_right(numbers, self.turn)
         return numbers[at:] + numbers[:at]
 
-    def _serve(self, opened: OpenPost, share: int, items: list[tuple[int, Post]]) -> bool:
-        """Walk one post on by at most `share` deliveries; whether its position has changed."""
-        post, live = opened.post, self.live
-        people = opened.allowed()
+    def _serve(self, opened: OpenPost, share: int) -> tuple[list[int], bool]:
+        """Walk one post on by at most `share` deliveries; to whom, and whether it has moved."""
+        live, people = self.live, opened.allowed()
         start = index = bisect_right(people, opened.position)
         bound = opened.bound()
         end = len(people) if bound is None else bisect_right(people, bound)
-        while index < end and share:
-            person = people[index]
-            index += 1
-            if person in live:
-                items.append((person, post))
-                share -= 1
+        found: list[int] = []
+        while index < end and len(found) < share:
+            some = people[index : min(end, index + share - len(found))]
+            index += len(some)
+            found += [person for person in some if person in live]
         if index == len(people) and bound is None:
-            self.finish(post.number)
-            return True
+            self.finish(opened.post.number)
+            return found, True
         if index == start:
-            return False
-        opened.position = self.through[post.number] = people[index - 1]
-        return True
+            return found, False
+        opened.position = self.through[opened.post.number] = people[index - 1]
+        return found, True
+
+
+def _merged(served: list[tuple[list[int], Post]]) -> list[Part]:
+    """What each follower gets together; who gets the same is in one part."""
+    if not served:
+        return []
+    people, post = served[0]
+    if all(others == people for others, _ in served):
+        posts = sorted((post for _, post in served), key=_number)
+        return [Part(tuple(people), tuple(posts))]
+    theirs: dict[int, list[Post]] = {}
+    for people, post in served:
+        for person in people:
+            theirs.setdefault(person, []).append(post)
+    alike: list[tuple[list[int], list[Post]]] = []
+    for person in sorted(theirs):
+        posts = sorted(theirs[person], key=_number)
+        if alike and list(map(_number, alike[-1][1])) == list(map(_number, posts)):
+            alike[-1][0].append(person)
+        else:
+            alike.append(([person], posts))
+    return [Part(tuple(people), tuple(posts)) for people, posts in alike]
+
+
+_number = attrgetter("number")

@@ -204,6 +204,15 @@ class Recipient:
             used=self.used,
         )
 
+    def nothing_open(self) -> bool:
+        """Whether what is confirmed to have come to him changes nothing of his standing."""
+        return (
+            self.state is State.LIVE
+            and self.grant is Grant.GRANTED
+            and not self.missed
+            and not self.in_doubt
+        )
+
     def lacks(self, number: int) -> bool:
         """Whether an entry waits for his return, as far as he may have it."""
         return number in self.missed or (self.away_from is not None and number >= self.away_from)

@@ -7,6 +7,7 @@ committed, so a disk that stands still stops the lane instead of letting doubt p
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime
 
 from xmpprelay.core.attendance import Attendance
@@ -15,7 +16,7 @@ from xmpprelay.core.catching import Catching
 from xmpprelay.core.lanes import WINDOWS, Lane, Window, WindowState
 from xmpprelay.core.model import CHANGES, OWN_LANE, Grant, Post
 from xmpprelay.core.recipients import Recipient, State
-from xmpprelay.core.work import AllowanceUsed, Ask, AskLater, Write
+from xmpprelay.core.work import AllowanceUsed, Ask, AskLater, Part, Write
 
 
 class Windows:
@@ -51,11 +52,11 @@ class Windows:
         fresh = window is None
         if window is None:
             window = Window(self._board.new_id(), lane)
-        space = min(room, lane.size - len(window.items))
-        before = len(window.items)
+        space = min(room, lane.size - window.count)
+        before = window.count
         half = space // 2 if lane.due else 0  # half of each while both wait
         self._fill_live(lane, window, space - half, now)
-        space -= len(window.items) - before
+        space -= window.count - before
         for person in list(lane.due):
             if space == 0:
                 break
@@ -63,7 +64,7 @@ class Windows:
             space -= self._catching.look(window, self._board.recipients[person], space, now)
         if space and half:
             self._fill_live(lane, window, space, now)
-        written = len(window.items) - before
+        written = window.count - before
         if not written and not lane.through:
             return None
         window.through.update(lane.through)
@@ -75,38 +76,60 @@ class Windows:
         return written
 
     def _close(self, lane: Lane, window: Window, fresh: bool) -> None:
-        if not window.items:
+        if not window.count:
             window.state = WindowState.CONFIRMED  # as soon as its elders are
             self._settle(lane)
-        elif not lane.remote or len(window.items) >= lane.size:
+        elif not lane.remote or window.count >= lane.size:
             self._ask(window)
         elif fresh:
             self._board.work.append(AskLater(window.id, lane.name))
 
     def _fill_live(self, lane: Lane, window: Window, space: int, now: datetime) -> None:
-        items = lane.fill(space)
-        written: list[tuple[int, Post]] = []
+        written: list[Part] = []
         over: dict[int, set[int]] = {}  # blind people whose allowance is used up -> not written
-        for person, post in items:
-            recipient = self._board.recipients[person]
-            if post.kind in CHANGES and _never_had(recipient, post):
-                continue
-            if recipient.grant is not Grant.GRANTED and recipient.blind():
-                if person in over or not recipient.allowance(now):
-                    over.setdefault(person, set()).add(post.number)
-                    continue
-                recipient.spend(now)
-                if not recipient.allowance(now):
-                    over[person] = set()
-            window.items.append((person, post.number))
-            written.append((person, post))
-            lane.started.setdefault(post.number, now)
+        for part in lane.fill(space):
+            if self._is_for_all(part):
+                written.append(Part(part.people, part.posts, seen=True))
+            else:
+                written += self._one_by_one(part, over, now)
+        if not written and not over:
+            return
+        for part in written:
+            window.add(part.people, tuple(post.number for post in part.posts))
+            for post in part.posts:
+                lane.started.setdefault(post.number, now)
         for person, unwritten in over.items():
-            unwritten.update(number for p, number in window.items if p == person)
+            unwritten.update(window.written_to(person))
             self._attendance.leaves(self._board.recipients[person], now, also=unwritten)
             self._board.work.append(AllowanceUsed(person))
         if written:
             self._board.work.append(Write(window.id, lane.name, tuple(written), ()))
+
+    def _is_for_all(self, part: Part) -> bool:
+        """Whether nothing has to be asked of each person: most posts are new, and go to friends."""
+        recipients = self._board.recipients
+        return all(post.kind not in CHANGES for post in part.posts) and all(
+            recipients[person].grant is Grant.GRANTED for person in part.people
+        )
+
+    def _one_by_one(self, part: Part, over: dict[int, set[int]], now: datetime) -> Iterator[Part]:
+        """What each of these people gets of it; spends what the blind may have (S11.4)."""
+        for person in part.people:
+            recipient = self._board.recipients[person]
+            posts: list[Post] = []
+            for post in part.posts:
+                if post.kind in CHANGES and _never_had(recipient, post):
+                    continue
+                if recipient.grant is not Grant.GRANTED and recipient.blind():
+                    if person in over or not recipient.allowance(now):
+                        over.setdefault(person, set()).add(post.number)
+                        continue
+                    recipient.spend(now)
+                    if not recipient.allowance(now):
+                        over[person] = set()
+                posts.append(post)
+            if posts:
+                yield Part((person,), tuple(posts))
 
     # Move 3
 
@@ -118,8 +141,7 @@ class Windows:
 
     def _ask(self, window: Window) -> None:
         window.state = WindowState.ASKED
-        people = tuple(sorted({person for person, _ in window.items}))
-        self._board.work.append(Ask(window.id, window.lane.name, people))
+        self._board.work.append(Ask(window.id, window.lane.name, window.people()))
 
     def answered(self, window_id: int) -> bool:
         """A window's barrier is answered; False: the window is not known any more."""
@@ -140,10 +162,13 @@ class Windows:
             if window.state is not WindowState.CONFIRMED:
                 break
             window.state = WindowState.STORING
-            lane.confirmed += len(window.items)
+            lane.confirmed += window.count
             self._board.moved(lane, window.through)
-            for person, number in window.items:
-                self._settle_item(window, person, number)
+            for people, numbers in window.parts:
+                for person in people:
+                    if not self._board.recipients[person].nothing_open():
+                        for number in numbers:
+                            self._settle_item(window, person, number)
             for batch in window.batches:
                 self._catching.settled(window, batch)
             self._board.frees_window(window)

@@ -5,10 +5,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from xmpprelay.core.model import DeliveryRows, Post
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Posts that all of some people get: to the first of them all of the posts, and so on."""
+
+    people: tuple[int, ...]  # ascending
+    posts: tuple[Post, ...]
+    seen: bool = False  # it is known that all of them let their presence be seen
+
+
+def pairs(parts: Iterable[Part]) -> Iterator[tuple[int, Post]]:
+    """Each stanza of some parts, as (person, post), in order."""
+    return ((person, post) for part in parts for person in part.people for post in part.posts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +31,7 @@ class Write:
 
     window: int
     lane: str
-    live: tuple[tuple[int, Post], ...]  # (person, post)
+    live: tuple[Part, ...]
     held: tuple[tuple[int, Post], ...]  # (person, post) to be sent with the post's own time
 
 

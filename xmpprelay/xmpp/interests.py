@@ -10,7 +10,7 @@ Nothing of this is stored: presence comes anew with each stream, and the answers
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from functools import partial
 from typing import Final
 from xml.etree.ElementTree import Element, SubElement
@@ -57,6 +57,11 @@ class Interests:
         self._claims: dict[int, dict[str, Claim]] = {}
         self._waiting: dict[Claim, dict[_Device, str]] = {}  # with the node to ask about
         self._asked: dict[Claim, tuple[_Device, asyncio.Future[Element]]] = {}
+
+    @property
+    def people(self) -> Container[int]:
+        """Everybody who has devices that want events; it changes as they do."""
+        return self._interested
 
     def devices(self, person: int, node: str) -> Sequence[str]:
         """The resources of a person that want events of a node."""

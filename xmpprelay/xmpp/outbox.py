@@ -268,13 +268,10 @@ class Outbox:
     # Stanzas
 
     def _write(self, work: Write) -> None:
-        stanza, granted = self._rendering.stanza, self._shows
-        chunks = [
-            stanza(post, person, store=not granted(person), held=False)
-            for person, post in work.live
-        ]
+        chunks = [chunk for part in work.live for chunk in self._rendering.live(part, self._shows)]
         chunks += [
-            stanza(post, person, store=not granted(person), held=True) for person, post in work.held
+            self._rendering.stanza(post, person, store=not self._shows(person), held=True)
+            for person, post in work.held
         ]
         self._component.write(b"".join(chunks))
 

@@ -47,6 +47,7 @@ from xmpprelay.core.work import (
     Summary,
     Work,
     Write,
+    pairs,
 )
 
 ANSWER_WITHIN_S: Final = 10.0
@@ -178,7 +179,7 @@ class Relay:
     def _carry_out(self, work: Work) -> None:
         match work:
             case Write():
-                for person, post in work.live:
+                for person, post in pairs(work.live):
                     self._write(person, post, held=False)
                 for person, post in work.held:
                     self._write(person, post, held=True)
