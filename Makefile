@@ -56,4 +56,5 @@ bench:
 	.venv/bin/python -m tests.bench web
 	.venv/bin/python -m tests.bench routing
 	.venv/bin/python -m tests.bench journal
+	.venv/bin/python -m tests.bench start
 	.venv/bin/python -m tests.bench intake

@@ -4,7 +4,7 @@ import argparse
 import asyncio
 from pathlib import Path
 
-from tests.bench import intake, journal, latency, pubsub, routing, slow_domain, web
+from tests.bench import intake, journal, latency, pubsub, routing, slow_domain, start, web
 from xmpprelay import log
 
 
@@ -27,6 +27,10 @@ def main() -> None:
     of_journal.add_argument("--backlog", type=int, default=1_000_000, metavar="N")
     of_journal.add_argument("--json", type=Path, metavar="FILE")
     intake.add_options(benchmarks.add_parser("intake", help=intake.__doc__.splitlines()[0]))
+    of_start = benchmarks.add_parser("start", help=start.__doc__.splitlines()[0])
+    of_start.add_argument("--rounds", type=int, default=5, metavar="N")
+    of_start.add_argument("--people", type=int, default=100_000, metavar="N")
+    of_start.add_argument("--json", type=Path, metavar="FILE")
     asked = parser.parse_args()
     log.configure("warning")
     if asked.benchmark == "latency":
@@ -39,6 +43,8 @@ def main() -> None:
         routing.run()
     elif asked.benchmark == "journal":
         journal.run(asked.rounds, asked.backlog, asked.json)
+    elif asked.benchmark == "start":
+        start.run(asked.rounds, asked.people, asked.json)
     elif asked.benchmark == "intake":
         intake.run_as_asked(asked)
     else:
