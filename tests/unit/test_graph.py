@@ -188,3 +188,39 @@ def test_after_any_changes_it_says_the_same_as_a_list_of_pairs() -> None:
         ] == sorted((graph.lane(f), f) for f in expected if f != author)
     for pair, since in pairs.items():
         assert graph.follows_since(*pair) == since
+
+
+def test_loaded_follows_are_as_if_they_had_come_one_by_one() -> None:
+    rng = Random(2)
+    people = [Person(n, f"p{n}@{rng.choice(('own', 'far'))}", None) for n in range(1, 9)]
+    pairs = [(a, b) for a in people for b in people if rng.random() < 0.5]
+    follows = [
+        Follow(a.id, b.id, rng.choice(list(Mode)), rng.randrange(1, 10**6)) for a, b in pairs
+    ]
+    loaded, one_by_one = Graph(["own"]), Graph(["own"])
+    for person in people:
+        loaded.add_person(person)
+        one_by_one.add_person(person)
+    loaded.load_follows(iter(follows))
+    for each in follows:
+        one_by_one.add_follow(each)
+
+    def seen(graph: Graph) -> list[object]:
+        return [
+            [graph.follow(a.id, b.id) for a in people for b in people],
+            [list(graph.following(person.id)) for person in people],
+            [list(graph.followers(person.id)) for person in people],
+            [graph.lanes(post(person.id)) for person in people],
+            [
+                graph.reach(replace(post(person.id), number=number))
+                for person in people
+                for number in (1, *(each.since for each in follows), 10**6)
+            ],
+        ]
+
+    assert seen(loaded) == seen(one_by_one)
+    assert all(loaded.followed_at(person.id) > 0 for person in people)
+    for graph in (loaded, one_by_one):  # and it goes on from there
+        graph.end_follow(follows[0].follower, follows[0].author)
+        graph.add_follow(Follow(8, 1, Mode.AUTHOR, 10**6))
+    assert seen(loaded) == seen(one_by_one)
