@@ -1,6 +1,6 @@
 """The component's stream (XEP-0114): one connection, kept up; what comes in, what goes out.
 
-slixmpp parses the stream and holds the transport. Everything above that is done here, because a
+slixmpp opens the stream and holds the transport. Everything above that is done here, because a
 relay must not: answer for its followers from a roster in memory, answer an error with an error,
 keep strangers' presence, queue without bound, or die of a stanza nested a thousand deep. So:
 
@@ -25,11 +25,10 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Final
-from xml.etree.ElementTree import Element, SubElement
+from typing import Any, Final, cast
+from xml.etree.ElementTree import Element, ParseError, SubElement
 
 from slixmpp import ComponentXMPP
-from slixmpp.xmlstream import ElementBase
 
 from xmpprelay.core.pacing import Backoff
 from xmpprelay.errors import RelayError, StreamError
@@ -311,9 +310,43 @@ class Component(ComponentXMPP, asyncio.BufferedProtocol):
                 self._unread_bytes = 0
             self._unread_bytes += len(data)
             with self._at_once():
-                super().data_received(data)
+                self._read(data)
             if self.precedence and self._catching_up is None:
                 self._catching_up = self.loop.call_soon(self._catch_up)
+
+    def _read(self, data: bytes | str) -> None:
+        """Deal with the stanzas that these bytes complete, and with the stream's ends.
+
+        The elements are those of the root, but for the last one while it is not complete; the last
+        end that was read tells whether it is.
+        """
+        parser, malformed = self.parser, False
+        ended: Element | None = None
+        if parser is None:
+            return
+        parser.feed(data)
+        events = cast("Iterator[tuple[str, Element]]", parser.read_events())
+        try:
+            for event, element in events:
+                if event == "end":
+                    ended = element
+                elif self.xml_root is None:
+                    self.xml_root = element
+                    self.start_stream_handler(element)
+        except ParseError:
+            malformed = True
+        root = self.xml_root
+        if root is not None:
+            stanzas = root[:]
+            if stanzas and stanzas[-1] is not ended and root is not ended:
+                stanzas.pop()
+            del root[: len(stanzas)]
+            for stanza in stanzas:
+                self._spawn_event(stanza)
+        if malformed:
+            self.drop("the server sent what is not XML")
+        elif root is not None and root is ended:
+            self.drop(self._reason)
 
     def _begins(self, data: bytes) -> bytes:
         """What may be parsed once the stream's beginning is known to declare nothing."""
@@ -463,9 +496,6 @@ class Component(ComponentXMPP, asyncio.BufferedProtocol):
 
     def send(self, data: Element, use_filters: bool = True) -> None:  # type: ignore[override]
         """Send a stanza. Its `from` must be ours; what XML forbids in it is replaced."""
-        if isinstance(data, ElementBase):  # slixmpp's answer to what is not XML, with that in it
-            self.drop("the server sent what is not XML")
-            return
         self.write(self.checked(data))
 
     def checked(self, stanza: Element) -> bytes:
