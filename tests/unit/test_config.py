@@ -16,6 +16,7 @@ from xmpprelay.config import (
     Config,
     Feeds,
     Primary,
+    Retention,
     Secret,
     Store,
     Web,
@@ -83,6 +84,7 @@ def test_the_least_that_is_needed_gives_everything(folder: Folder) -> None:
     assert (limits.posts_per_second, limits.burst, limits.posts_per_hour) == (1.0, 5, 300)
     assert (limits.max_chars, limits.follows) == (2000, 2000)
     assert (config.log.level, config.log.format) == ("info", "auto")
+    assert config.retention == Retention(posts=timedelta(days=400), waiting=None)
     assert config.contact.abuse == ()
     assert config.source == folder.file
 
@@ -137,6 +139,9 @@ def test_everything_may_be_given(folder: Folder) -> None:
         [feeds]
         directory = "feeds"
         hub = "https://hub.example/"
+        [retention]
+        posts = "forever"
+        waiting = "90d"
         [log]
         level = "debug"
         format = "json"
@@ -168,6 +173,7 @@ def test_everything_may_be_given(folder: Folder) -> None:
         per_second=2.5,
     )
     assert config.web == Web(listen="[::1]:8080", base_url="https://example.org/relay")
+    assert config.retention == Retention(posts=None, waiting=timedelta(days=90))
     assert config.feeds == Feeds(str(folder.path / "feeds"), hub="https://hub.example/")
     assert len(config.contact.abuse) == 3
     assert (config.registration.policy, config.registration.reserved) == (
@@ -381,7 +387,11 @@ def test_a_domain_without_one_above_it_needs_the_servers(folder: Folder) -> None
         ("[web]\nbase_url = 'https://a.test/?x'", 'web.base_url: "https://a.test/?x" has a ?'),
         ("[web]\nbase_url = 'https://a.test/ '", 'web.base_url: "https://a.test/ " has a space'),
         ("[web]\nbase_url = 'https://a/%2'", 'web.base_url: "https://a/%2" has more in its path'),
-        ("[retention]", "retention: this table comes with a later version"),
+        ("[retention]\nposts = '29d'", 'retention.posts: "29d" is neither "forever" nor a number'),
+        ("[retention]\nposts = '3661d'", 'retention.posts: "3661d" is neither "forever" nor a'),
+        ("[retention]\nposts = 400", "retention.posts: 400 is neither "),
+        ("[retention]\nwaiting = 'ever'", 'retention.waiting: "ever" is neither "forever" nor'),
+        ("[retention]\nlikes = '400d'", "retention.likes: there is no such option"),
         ('[store]\n"a\\nb" = 1', "store.a\\nb: there is no such option"),
     ],
 )
@@ -409,6 +419,7 @@ def test_all_mistakes_are_told_at_once_in_the_order_of_the_file(folder: Folder) 
         port = 0
         admins = ["bob", 3]
         [retention]
+        posts = "1y"
         [log]
         level = "loud"
         """
@@ -421,7 +432,7 @@ def test_all_mistakes_are_told_at_once_in_the_order_of_the_file(folder: Folder) 
         "xmpp.admins, item 2",
         "xmpp.domain",
         "xmpp.secret_file",
-        "retention",
+        "retention.posts",
         "log.level",
     ]
 

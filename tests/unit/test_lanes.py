@@ -125,6 +125,36 @@ def test_a_post_does_not_pass_an_older_one_of_its_author(graph: Graph, lane: Lan
     assert had == dict.fromkeys(range(1, 10), 42)
 
 
+def test_a_post_waits_for_one_that_is_just_behind_and_they_go_together(
+    graph: Graph, lane: Lane
+) -> None:
+    take_up(graph, lane, 40)
+    assert fill(lane, 2) == [(1, 40), (2, 40)]
+    take_up(graph, lane, 41)
+    assert fill(lane, 2) == [(1, 41), (2, 41)]
+    take_up(graph, lane, 42)
+    assert fill(lane, 2) == [(1, 42), (2, 42)]
+    [part] = lane.fill(7)  # the room for one more would set them apart
+    assert (part.people, [post.number for post in part.posts]) == ((3, 4), [40, 41, 42])
+
+
+def test_a_post_that_is_far_ahead_goes_on(graph: Graph, lane: Lane) -> None:
+    """However many an author adds, those who come last get the first of them."""
+    lane.size = 1  # so that two windows are two followers
+    take_up(graph, lane, 40)
+    fill(lane, 3)
+    take_up(graph, lane, 41)
+    assert fill(lane, 2) == [(1, 41), (4, 40)]
+    assert fill(lane, 4) == [(2, 41), (3, 41), (5, 40), (6, 40)]
+
+
+def test_a_post_waits_for_nobody_whom_the_next_one_does_not_go_to(graph: Graph, lane: Lane) -> None:
+    take_up(graph, lane, 40)
+    fill(lane, 2)
+    lane.take_up(graph, Post(41, ALICE, "", None, NOW, targets=(ERIN,)))  # a reply to Erin
+    assert fill(lane, 2) == [(3, 40), (4, 40)]
+
+
 def test_posts_of_others_do_not_wait_for_it(graph: Graph, lane: Lane) -> None:
     take_up(graph, lane, 40)
     take_up(graph, lane, 41)

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xmpprelay.xmpp import component as stream
-from xmpprelay.xmpp import precedence
-from xmpprelay.xmpp.component import Component
+from xmpprelay.xmpp import outbox, precedence
+from xmpprelay.xmpp.component import PROBING, Component
 from xmpprelay.xmpp.precedence import AT_ONCE, Precedence
 
 KNOWN = ("alice@example.test", "bob@example.test")
@@ -49,6 +49,15 @@ def test_somebody_known_who_floods_waits_and_nobody_else() -> None:
     first, behind = sort([KNOWN[0]] * 60 + [KNOWN[1], STRANGERS[0]])
     assert behind == list(range(AT_ONCE, 60))
     assert first[-2:] == [60, 61]
+
+
+def test_the_comings_of_all_who_are_known_are_one_source_and_what_they_write_is_not() -> None:
+    order = Precedence(lambda jid: jid.endswith("@far.test"))
+    comes = [order.goes_first(f"f{n}@example.test", comes=True) for n in range(AT_ONCE + 10)]
+    assert comes == [True] * AT_ONCE + [False] * 10
+    assert order.goes_first("alice@example.test"), "a post"
+    strangers = [order.goes_first(f"u{n}@far.test", comes=True) for n in range(AT_ONCE + 1)]
+    assert strangers == [True] * AT_ONCE + [False], "of their domain, as in anything"
 
 
 @given(st.lists(st.sampled_from(KNOWN + STRANGERS), max_size=400))
@@ -164,6 +173,28 @@ async def test_an_author_behind_a_flood_is_dealt_with_before_it() -> None:
     assert fed.took == [*FLOOD[:AT_ONCE], KNOWN[0]]
     await fed.idle()
     assert fed.took == [*FLOOD[:AT_ONCE], KNOWN[0], *FLOOD[AT_ONCE:]]
+
+
+CROWD = [f"f{n}@example.test" for n in range(AT_ONCE + 100)]
+
+
+async def test_a_post_behind_logins_is_dealt_with_before_them() -> None:
+    fed = Fed()
+    fed.component.precedence.is_stranger = lambda _: False
+    fed.reads(*CROWD)
+    fed.component.data_received(
+        f"<message from='{KNOWN[0]}' to='home@relay.test'/>"
+        f"<presence from='{CROWD[-1]}' to='home@relay.test/barrier-1'/>"
+        f"<presence from='{KNOWN[1]}' to='home@relay.test/barrier-2'/>"
+        f"<presence from='{KNOWN[1]}' to='home@relay.test/{PROBING}'/>".encode()
+    )
+    assert fed.took == [*CROWD[:AT_ONCE], KNOWN[0], KNOWN[1]]
+    await fed.idle()
+    assert fed.took[AT_ONCE + 2 :] == [*CROWD[AT_ONCE:], CROWD[-1], KNOWN[1]]
+
+
+def test_what_is_asked_for_everybodys_presence_is_no_barrier() -> None:
+    assert PROBING == outbox.NO_BARRIER
 
 
 async def test_after_a_flood_the_same_people_go_first_again() -> None:
