@@ -268,7 +268,7 @@ class Lane:
         return numbers[at:] + numbers[:at]
 
     def _just_ahead(self) -> set[int]:
-        """Posts that a younger one of their author is just behind, by two windows: they wait for it.
+        """Posts that wait for a younger one of their author, which is two windows behind at most.
 
         From there on they go together, which costs a server much less: a follower has a burst at
         once, and not one post of it in each window.
