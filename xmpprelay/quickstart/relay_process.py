@@ -143,6 +143,13 @@ class RelayProcess:
         finally:
             await database.close()
 
+    @property
+    def pid(self) -> int:
+        """The id of its process, which runs."""
+        if self._process is None:
+            raise RelayFailed("The relay does not run.")
+        return self._process.pid
+
     def log_tail(self, lines: int = 20) -> str:
         """The last lines of its log; nothing if it has none."""
         try:
