@@ -4,7 +4,7 @@ import argparse
 import asyncio
 from pathlib import Path
 
-from tests.bench import intake, journal, latency, pubsub, routing, slow_domain, start, web
+from tests.bench import fanout, intake, journal, latency, pubsub, routing, slow_domain, start, web
 from xmpprelay import log
 
 
@@ -31,6 +31,7 @@ def main() -> None:
     of_start.add_argument("--rounds", type=int, default=5, metavar="N")
     of_start.add_argument("--people", type=int, default=100_000, metavar="N")
     of_start.add_argument("--json", type=Path, metavar="FILE")
+    fanout.add_options(benchmarks.add_parser("fanout", help=fanout.__doc__.splitlines()[0]))
     asked = parser.parse_args()
     log.configure("warning")
     if asked.benchmark == "latency":
@@ -45,6 +46,8 @@ def main() -> None:
         journal.run(asked.rounds, asked.backlog, asked.json)
     elif asked.benchmark == "start":
         start.run(asked.rounds, asked.people, asked.json)
+    elif asked.benchmark == "fanout":
+        fanout.run_as_asked(asked)
     elif asked.benchmark == "intake":
         intake.run_as_asked(asked)
     else:
