@@ -28,7 +28,6 @@ from xmpprelay.quickstart.relay_process import RelayProcess
 
 MARKER: Final = "@count.this@"
 TEXT: Final = (MARKER + " " + "a post that is as long as a post is in the middle, " * 4)[:160]
-AUTHOR: Final = "writer@own.test"
 LIMITS: Final = NO_LIMITS | {"deliveries_per_minute": 1_000_000_000}
 
 
@@ -80,24 +79,13 @@ async def relay(folder: Path, followers: int) -> AsyncIterator[Callable[[int], A
         process = RelayProcess(folder, stub, LIMITS)  # type: ignore[arg-type]
         async with running(process):
             await stub.is_up()
-            home = f"home@{stub.component_domain}"
-            said = "<message from='{}/x' to='{}' type='chat' id='{}'><body>{}</body></message>"
-            people = [f"f{number}@{stub.domain}" for number in range(followers)]
-            table = folder / "people.csv"
-            rows = [f"{AUTHOR},writer,", *(f"{person},,writer" for person in people)]
-            table.write_text("jid,handle,follows\n" + "\n".join(rows) + "\n")
-            await process.command("people", "import", str(table))
-            for person in people:
-                stub.sends(
-                    f"<presence from='{person}/x' to='{home}'/>"
-                    f"<presence from='{person}' to='{home}' type='subscribed'/>"
-                )
+            await stub.follows(process, followers)
 
             async def post(burst: int) -> Row:
                 before, expected = stub.counted, stub.counted + burst * followers
                 used, began = usage_of(process.pid), time.perf_counter()
                 for number in range(burst):
-                    stub.sends(said.format(AUTHOR, home, f"p{before}-{number}", TEXT))
+                    stub.sends(post_xml(stub, f"p{before}-{number}"))
                 await stub.until(expected)
                 wall_s = time.perf_counter() - began
                 await asyncio.sleep(0.5)  # what is stored afterwards counts as well
@@ -105,6 +93,14 @@ async def relay(folder: Path, followers: int) -> AsyncIterator[Callable[[int], A
                 return Row(burst * followers, wall_s, usage_of(process.pid) - used)
 
             yield post
+
+
+def post_xml(stub: Stub, name: str) -> str:
+    """The author's post, as his server brings it; `name` is that of the stanza."""
+    return (
+        f"<message from='{stub.author}/x' to='{stub.home}' type='chat' id='{name}'>"
+        f"<body>{TEXT}</body></message>"
+    )
 
 
 async def sender(kind: str, followers: int, posts: int) -> Row:

@@ -8,6 +8,8 @@ import asyncio
 import re
 from typing import Final, Self
 
+from xmpprelay.quickstart.relay_process import RelayProcess
+
 STREAM: Final = (
     "<?xml version='1.0'?><stream:stream xmlns='jabber:component:accept' "
     "xmlns:stream='http://etherx.jabber.org/streams' from='{domain}' id='stub'>"
@@ -26,6 +28,8 @@ class Stub:
         self.component_domain = component
         self.component_secret = "any"
         self.host, self.component_port = "127.0.0.1", 0
+        self.home = f"home@{component}"
+        self.author = f"writer@{domain}"
         self.counted = 0
         self._marker = marker
         self._tail = b""
@@ -64,6 +68,19 @@ class Stub:
         if self.counted < count:
             async with asyncio.timeout(within_s):
                 await self._reached.wait()
+
+    async def follows(self, relay: RelayProcess, followers: int) -> None:
+        """Let an author have so many followers, who are all online and show it."""
+        people = [f"f{number}@{self.domain}" for number in range(followers)]
+        table = relay.config.with_name("people.csv")
+        rows = [f"{self.author},writer,", *(f"{person},,writer" for person in people)]
+        await asyncio.to_thread(table.write_text, "\n".join(["jid,handle,follows", *rows]) + "\n")
+        await relay.command("people", "import", str(table))
+        for person in people:
+            self.sends(
+                f"<presence from='{person}/x' to='{self.home}'/>"
+                f"<presence from='{person}' to='{self.home}' type='subscribed'/>"
+            )
 
     # The stream
 
