@@ -57,6 +57,7 @@ from xmpprelay.profiles import Profiles
 from xmpprelay.reading import Reading
 from xmpprelay.relay import PostLimits, Relay
 from xmpprelay.reporting import Reporting
+from xmpprelay.retention import Retention
 from xmpprelay.sources import Sources
 from xmpprelay.store import queries
 from xmpprelay.store.database import Database
@@ -424,6 +425,14 @@ class Service:
                 Path(config.feeds.directory), self.db, self.graph, self.feeds, self.streams
             )
             self.keeping_out.hidden = self.copies.look_again
+        self.retention = Retention(
+            self.db,
+            self.delivery,
+            config.retention.posts,
+            config.retention.waiting,
+            changed=self.feeds.changed,
+            now=self._now,
+        )
         self.journal.feeds = self.feeds.posted
         self.account.renamed = self.approval.shown_otherwise = self.feeds.changed
         self.digests.feed = self.feeds.address_of
@@ -619,6 +628,7 @@ class Service:
             "feeds": sum(each.failures for each in (self.hub, self.copies) if each is not None),
             "activity": self.activity.failures,
             "minute": self._failures + self.digests.failures + self.volume.failures,
+            "retention": self.retention.failures,
         }
 
     def _note(self) -> str:
@@ -709,6 +719,7 @@ class Service:
         self._running = loop.create_task(self.component.run())
         self._ticking = loop.create_task(self._tick())
         self.volume.start()
+        self.retention.start()
         self.inserting.start()
         await self.control.start()
         if self.web is not None:
@@ -767,6 +778,7 @@ class Service:
         await self.feed_pages.close()
         await self.inserting.close()
         await self.volume.close()
+        await self.retention.close()
         await self.digests.close()
         await self.clocks.close()
         await self.own_nodes.close()

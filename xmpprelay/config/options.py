@@ -21,6 +21,7 @@ from xmpprelay.config.values import (
     Driver,
     Host,
     Instances,
+    Kept,
     Listen,
     LocalPart,
     LogFormat,
@@ -45,9 +46,6 @@ from xmpprelay.config.values import (
 )
 
 SECRET_VARIABLE: Final = "XMPPRELAY_SECRET"  # noqa: S105 - the name of a variable, not a secret
-
-LATER: Final = ("retention",)
-"""Tables of later versions: refused, but with better words than a slip of the pen."""
 
 
 _ADDRESSES: Final = "a list of mailto:, xmpp: or https: addresses"
@@ -534,6 +532,29 @@ class Feeds:
 
 
 @dataclass(frozen=True, slots=True)
+class Retention:
+    """How long posts are kept."""
+
+    posts: Annotated[
+        Kept,
+        Option(
+            "How long a post is kept. Older ones are removed, a few at a time, but for what "
+            "somebody has yet to get, what the primary has not settled, and what newer posts "
+            "show.",
+            "a number of days such as 400d, from 30d to 3660d, or forever",
+        ),
+    ] = timedelta(days=400)
+    waiting: Annotated[
+        Kept,
+        Option(
+            "Whoever was not seen for so long holds nothing back any more but what is for him "
+            "alone: direct messages, replies to him, mentions.",
+            "a number of days such as 800d, from 30d to 3660d, or forever",
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """The whole configuration, checked and complete."""
 
@@ -545,6 +566,7 @@ class Config:
     limits: Limits = Limits()
     web: Web = Web()
     feeds: Feeds = Feeds()
+    retention: Retention = Retention()
     log: Log = Log()
     source: Path | None = None  # the file it was read from; None: made in code
 
@@ -583,6 +605,7 @@ TABLES: Final[Mapping[str, type[Any]]] = {
     "limits": Limits,
     "web": Web,
     "feeds": Feeds,
+    "retention": Retention,
     "log": Log,
 }
 """The tables of the file, in the order of the sample."""

@@ -17,7 +17,6 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from xmpprelay.config.files import SecretOption, find_secret, is_open, read_at_most, reason
 from xmpprelay.config.options import (
-    LATER,
     OPTIONS,
     SECRET_VARIABLE,
     TABLES,
@@ -161,16 +160,12 @@ def _find_unknown(tables: Mapping[str, Any], problems: Problems) -> None:
 
 
 def _unknown_table(name: str, content: object) -> str:
-    if name in LATER:
-        return "this table comes with a later version; leave it out"
     if not isinstance(content, dict | list) and _home_of(name):
         return f"this option belongs into the table [{_home_of(name)}]; move it there"
     return f"there is no such table; {_nearest(name, TABLES)}"
 
 
 def _unknown_option(table: str, key: str) -> str:
-    if f"{table}.{key}" in LATER:
-        return "this option comes with a later version; leave it out"
     if _home_of(key):
         return f"this option belongs into the table [{_home_of(key)}]; move it there"
     return f"there is no such option; {_nearest(key, OPTIONS[table])}"

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from xmpprelay.config.options import OPTIONS, TABLES, Entry
-from xmpprelay.config.values import span_text
+from xmpprelay.config.values import FOREVER, span_text
 
 
 def sample() -> str:
@@ -82,6 +82,8 @@ def _toml(value: object) -> str:
         return f"[{', '.join(_toml(item) for item in value)}]"
     if isinstance(value, bool):
         return str(value).lower()
+    if value is None:
+        return f'"{FOREVER}"'
     if isinstance(value, timedelta):
         return f'"{span_text(value)}"'
     return f'"{value}"' if isinstance(value, str) else str(value)

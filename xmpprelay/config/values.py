@@ -244,6 +244,21 @@ def _span(value: object) -> object:
     return span
 
 
+FOREVER: Final = "forever"
+_KEPT: Final = (timedelta(days=30), timedelta(days=3660))
+
+
+def _kept(value: object) -> object:
+    """How long something is kept; None: for ever."""
+    if value == FOREVER:
+        return None
+    found = re.fullmatch(r"([0-9]{1,6})d", value) if isinstance(value, str) else None
+    span = timedelta() if found is None else timedelta(days=int(found[1]))
+    if not _KEPT[0] <= span <= _KEPT[1]:
+        raise ValueError(f'is neither "{FOREVER}" nor a number of days from 30d to 3660d')
+    return span
+
+
 def span_text(span: timedelta) -> str:
     """A span as it is written in the file: in the largest unit that fits."""
     unit = next(unit for unit in ("d", "h", "m") if span % _UNITS[unit] == timedelta())
@@ -265,6 +280,7 @@ WebhookSecret = Annotated[Secret, BeforeValidator(_webhook_secret)]
 Table = Annotated[str, AfterValidator(_table)]
 Node = Annotated[str, AfterValidator(_node)]
 Span = Annotated[timedelta, BeforeValidator(_span)]
+Kept = Annotated[timedelta | None, BeforeValidator(_kept)]
 Contacts = tuple[Annotated[str, AfterValidator(_contact)], ...]
 Patterns = tuple[Annotated[str, AfterValidator(_pattern)], ...]
 Instances = tuple[Annotated[str, AfterValidator(base_url)], ...]

@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Connection, Integer, Table, Text, bindparam, cast, func
+from sqlalchemy import BigInteger, Connection, Integer, Table, Text, bindparam, cast, func
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.sqlite import Insert, insert
 from sqlalchemy.sql import ColumnElement
@@ -102,3 +102,37 @@ def numbers(name: str) -> tuple[TableValuedAlias, ColumnElement[int]]:
 def numbers_value(values: Iterable[int]) -> str:
     """Give the value of a parameter of `numbers`."""
     return json.dumps(list(values))
+
+
+def least(*values: ColumnElement[int]) -> ColumnElement[int]:
+    """Give the lowest of several values of a row, none of them NULL."""
+    return func.min(*values, type_=BigInteger)
+
+
+def greatest(*values: ColumnElement[int]) -> ColumnElement[int]:
+    """Give the highest of several values of a row, none of them NULL."""
+    return func.max(*values, type_=BigInteger)
+
+
+def first_of(numbers: ColumnElement[str]) -> ColumnElement[int]:
+    """Give the first number of a list that is stored as JSON; NULL: it is empty, or NULL."""
+    return func.json_extract(numbers, "$[0]", type_=BigInteger)
+
+
+def free_pages(conn: Connection, pages: int) -> bool:
+    """Give the file system so many free pages back; True: there are more to be given back.
+
+    A tenth of the file stays free. In a file that was made without it (`auto_vacuum`) all stay.
+    """
+    settings = ("auto_vacuum", "freelist_count", "page_count")
+    mode, free, all_ = (conn.exec_driver_sql(f"PRAGMA {name}").scalar_one() for name in settings)
+    if mode != _INCREMENTAL or free * 10 <= all_:
+        return False
+    cursor = conn.connection.cursor()  # SQLAlchemy sees no rows, and each page is a step of them
+    cursor.execute(f"PRAGMA incremental_vacuum({pages})")
+    cursor.fetchall()
+    cursor.close()
+    return True
+
+
+_INCREMENTAL: Final = 2

@@ -40,6 +40,7 @@ _PRAGMAS: Final = (
     "temp_store=MEMORY",  # a full disk, or a lack of descriptors, must not stop a rollback
 )
 _WRITING_PRAGMAS: Final = (
+    "auto_vacuum=INCREMENTAL",  # of a new file: what old posts took can be given back, in steps
     "journal_mode=WAL",
     "synchronous=FULL",
     f"wal_autocheckpoint={_LOG_PAGES}",

@@ -199,6 +199,7 @@ addressed = Table(
     Column("person", Id, ForeignKey("person.id"), nullable=False),
     Column("number", Id, ForeignKey("post.number"), nullable=False),
     PrimaryKeyConstraint("person", "number"),
+    Index("ix_addressed_number", "number"),
     sqlite_with_rowid=False,
 )
 
