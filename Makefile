@@ -58,4 +58,5 @@ bench:
 	.venv/bin/python -m tests.bench journal
 	.venv/bin/python -m tests.bench start
 	.venv/bin/python -m tests.bench intake
+	.venv/bin/python -m tests.bench floods
 	.venv/bin/python -m tests.bench fanout

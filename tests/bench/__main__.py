@@ -4,8 +4,20 @@ import argparse
 import asyncio
 from pathlib import Path
 
-from tests.bench import fanout, intake, journal, latency, pubsub, routing, slow_domain, start, web
 from xmpprelay import log
+
+from tests.bench import (
+    fanout,
+    floods,
+    intake,
+    journal,
+    latency,
+    pubsub,
+    routing,
+    slow_domain,
+    start,
+    web,
+)
 
 
 def main() -> None:
@@ -26,6 +38,7 @@ def main() -> None:
     of_journal.add_argument("--rounds", type=int, default=5, metavar="N")
     of_journal.add_argument("--backlog", type=int, default=1_000_000, metavar="N")
     of_journal.add_argument("--json", type=Path, metavar="FILE")
+    floods.add_options(benchmarks.add_parser("floods", help=floods.__doc__.splitlines()[0]))
     intake.add_options(benchmarks.add_parser("intake", help=intake.__doc__.splitlines()[0]))
     of_start = benchmarks.add_parser("start", help=start.__doc__.splitlines()[0])
     of_start.add_argument("--rounds", type=int, default=5, metavar="N")
@@ -48,6 +61,8 @@ def main() -> None:
         start.run(asked.rounds, asked.people, asked.json)
     elif asked.benchmark == "fanout":
         fanout.run_as_asked(asked)
+    elif asked.benchmark == "floods":
+        floods.run_as_asked(asked)
     elif asked.benchmark == "intake":
         intake.run_as_asked(asked)
     else:

@@ -103,14 +103,21 @@ def _without_body(sender: str, key: int, inside: str) -> str:
     )
 
 
-def _here(sender: str) -> str:
+def here(sender: str) -> str:
+    """He has logged in."""
     return (
         f"<presence from='{sender}/phone.x7' to='{HOME}'><priority>5</priority>{_SHOWN}</presence>"
     )
 
 
-def _away(sender: str) -> str:
+def away(sender: str) -> str:
+    """He has logged out."""
     return f"<presence from='{sender}/phone.x7' to='{HOME}' type='unavailable'/>"
+
+
+def probe(sender: str) -> str:
+    """His server asks for the presence of whom he follows."""
+    return _presence(sender, "probe")
 
 
 def _presence(sender: str, kind: str) -> str:
@@ -133,15 +140,15 @@ KINDS: Final = (
     Kind("text in a group chat", lambda n, key: chat(follower(n), key, "groupchat")),
     Kind("chat state", lambda n, key: _without_body(follower(n), key, _TYPING)),
     Kind("receipt", lambda n, key: _without_body(follower(n), key, _RECEIPT)),
-    Kind("login", lambda n, _: _here(follower(n))),
-    Kind("probe", lambda n, _: _presence(follower(n), "probe"), answers=2),
+    Kind("login", lambda n, _: here(follower(n))),
+    Kind("probe", lambda n, _: probe(follower(n)), answers=2),
     Kind(
         "subscription again",
         lambda n, _: _presence(follower(n), "subscribe"),
         answers=2,
         gathers=500,
     ),
-    Kind("logout", lambda n, _: _away(follower(n))),
+    Kind("logout", lambda n, _: away(follower(n))),
     Kind("ping", lambda n, key: _question(follower(n), key, _PING), answers=1),
     Kind("ping of a stranger", lambda n, key: _question(stranger(n), key, _PING), few=True),
     Kind("disco#info", lambda n, key: _question(follower(n), key, _INFO), answers=1),
@@ -168,6 +175,6 @@ KINDS: Final = (
         few=True,
         at=Which.BUSY,
     ),
-    Kind("login, posts since the last", lambda n, _: _here(follower(n)), part=10, at=Which.BUSY),
-    Kind("logout of these", lambda n, _: _away(follower(n)), part=10, at=Which.BUSY),
+    Kind("login, posts since the last", lambda n, _: here(follower(n)), part=10, at=Which.BUSY),
+    Kind("logout of these", lambda n, _: away(follower(n)), part=10, at=Which.BUSY),
 )

@@ -110,6 +110,12 @@ _ADVICE: Final = {
 
 _KINDS: Final = {tag(kind): kind for kind in ("message", "presence", "iq")}
 
+PROBING: Final = "probe"
+"""The resource that asks for presence, but for those of barriers; see barrier.py."""
+
+_COMES: Final = frozenset({None, "probe"})
+"""The types of a presence that it takes longer to deal with than to read."""
+
 _FINAL: Final = _ADVICE.keys() - {"conflict"}
 """What does not get better by itself; a conflict does, when it is with a relay that was killed."""
 
@@ -381,7 +387,7 @@ class Component(ComponentXMPP, asyncio.BufferedProtocol):
         sender = self._sender(xml)
         if sender is None:
             log.warning("stanza.misrouted", kind=_local_name(xml))
-        elif _is_answer(xml) or self.precedence.goes_first(sender):
+        elif _is_answer(xml) or self.precedence.goes_first(sender, comes=_comes(xml)):
             self._deal_with(xml)
         else:
             self.precedence.put(sender, xml, self._unread_bytes)
@@ -638,6 +644,14 @@ def _local_name(xml: Element) -> str:
 def _is_answer(xml: Element) -> bool:
     """Whether it may be what we asked for: the windows wait for that."""
     return xml.tag.endswith("}iq") and xml.get("type") in ("result", "error")
+
+
+def _comes(xml: Element) -> bool:
+    """Whether somebody is there, or asks who is; but for the answer that a barrier waits for."""
+    if not xml.tag.endswith("}presence") or xml.get("type") not in _COMES:
+        return False
+    _, resource = parse_jid(xml.get("to", ""))
+    return resource in ("", PROBING)
 
 
 def _is_question(xml: Element) -> bool:

@@ -4,7 +4,8 @@ All of it comes by one stream. What is behind a flood there, an author's post, w
 of the flood is dealt with, though reading it takes a fifth of that time. So of each source only the
 first few stanzas of a burst are dealt with as they are read; its others wait here until the stream
 has been read as far as it goes. A source is somebody who is known here; strangers are one together
-with all strangers of their domain, whose names cost nothing.
+with all strangers of their domain, whose names cost nothing. The logins of all who are known are
+one more: when a server has come up again, everybody logs in within seconds.
 
 Each sender's stanzas keep their order, but for answers to our own questions, which never come here:
 a bounce may be overtaken by the confirmation of its window, as one from a phone is that was out of
@@ -22,8 +23,12 @@ AT_ONCE: Final = 50
 """Stanzas of one source in a burst; above what an honest person or a small server sends."""
 
 MAX_WAITING: Final = 25_000
-MAX_WAITING_BYTES: Final = 2 << 20
-"""Of stanzas that wait, as they came; as elements they take ten times as much."""
+MAX_WAITING_BYTES: Final = 4 << 20
+"""Of stanzas that wait, as they came; ten thousand logins are less. As elements they take up to ten
+times as much."""
+
+_COMING: Final = ""
+"""The source of logins; no JID."""
 
 
 class Precedence:
@@ -37,7 +42,7 @@ class Precedence:
         self._waiting: deque[tuple[str, Element, int]] = deque()
         self._bytes = 0
         self._of_sender: Counter[str] = Counter()  # how many wait
-        self._first: list[str] = []  # who sent the first of a burst, as long as nobody counts
+        self._first: list[tuple[str, bool]] = []  # of a burst, as long as nobody counts
         self._in_burst: Counter[str] = Counter()  # by source: how many came, once that matters
 
     def __len__(self) -> int:
@@ -59,20 +64,25 @@ class Precedence:
         self._first.clear()
         self._in_burst.clear()
 
-    def goes_first(self, sender: str) -> bool:
-        """Whether a stanza of this bare JID is dealt with now; else it has to be `put`."""
+    def goes_first(self, sender: str, *, comes: bool = False) -> bool:
+        """Whether a stanza of this bare JID is dealt with now; else it has to be `put`.
+
+        `comes`: somebody says that he is there, or his server asks who is.
+        """
         if not self._in_burst and len(self._first) < AT_ONCE:  # so many may come of one source
-            self._first.append(sender)
+            self._first.append((sender, comes))
             return True
         if self._first:
-            self._in_burst.update(map(self._source, self._first))
+            self._in_burst.update(self._source(*each) for each in self._first)
             self._first.clear()
-        source = self._source(sender)
+        source = self._source(sender, comes)
         self._in_burst[source] += 1
         return self._in_burst[source] <= AT_ONCE and sender not in self._of_sender
 
-    def _source(self, sender: str) -> str:
-        return domain_of(sender) if self.is_stranger(sender) else sender
+    def _source(self, sender: str, comes: bool) -> str:
+        if self.is_stranger(sender):
+            return domain_of(sender)
+        return _COMING if comes else sender
 
     def put(self, sender: str, stanza: Element, size: int) -> None:
         """Let a stanza wait; `size` is in bytes."""
