@@ -4,8 +4,6 @@ import argparse
 import asyncio
 from pathlib import Path
 
-from xmpprelay import log
-
 from tests.bench import (
     fanout,
     floods,
@@ -18,6 +16,7 @@ from tests.bench import (
     start,
     web,
 )
+from xmpprelay import log
 
 
 def main() -> None:
@@ -38,13 +37,13 @@ def main() -> None:
     of_journal.add_argument("--rounds", type=int, default=5, metavar="N")
     of_journal.add_argument("--backlog", type=int, default=1_000_000, metavar="N")
     of_journal.add_argument("--json", type=Path, metavar="FILE")
-    floods.add_options(benchmarks.add_parser("floods", help=floods.__doc__.splitlines()[0]))
-    intake.add_options(benchmarks.add_parser("intake", help=intake.__doc__.splitlines()[0]))
     of_start = benchmarks.add_parser("start", help=start.__doc__.splitlines()[0])
     of_start.add_argument("--rounds", type=int, default=5, metavar="N")
     of_start.add_argument("--people", type=int, default=100_000, metavar="N")
     of_start.add_argument("--json", type=Path, metavar="FILE")
     fanout.add_options(benchmarks.add_parser("fanout", help=fanout.__doc__.splitlines()[0]))
+    floods.add_options(benchmarks.add_parser("floods", help=floods.__doc__.splitlines()[0]))
+    intake.add_options(benchmarks.add_parser("intake", help=intake.__doc__.splitlines()[0]))
     asked = parser.parse_args()
     log.configure("warning")
     if asked.benchmark == "latency":
