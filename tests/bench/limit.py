@@ -9,6 +9,7 @@ The relay has everything switched on: posts are on disk first, blocks are looked
 confirmed by a ping and stored before the next but one is written.
 """
 
+import argparse
 import asyncio
 import contextlib
 import json
@@ -49,12 +50,21 @@ class Row:
         return self.deliveries / self.wall_s
 
 
-def run(followers: int, burst: int, rounds: int, file: Path | None) -> None:
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What it can be told."""
+    parser.add_argument("--followers", type=int, default=5000, metavar="N")
+    parser.add_argument("--burst", type=int, default=20, metavar="N", help="posts of a burst")
+    parser.add_argument("--rounds", type=int, default=5, metavar="N")
+    parser.add_argument("--json", type=Path, metavar="FILE")
+
+
+def run_as_asked(asked: argparse.Namespace) -> None:
     """Measure, and print a table."""
-    rows = asyncio.run(measured(followers, burst, rounds))
-    show(rows, followers, burst)
-    if file is not None:
-        file.write_text(json.dumps(told(rows, followers, burst), indent=2) + "\n")
+    rows = asyncio.run(measured(asked.followers, asked.burst, asked.rounds))
+    show(rows, asked.followers, asked.burst)
+    if asked.json is not None:
+        found = told(rows, asked.followers, asked.burst)
+        asked.json.write_text(json.dumps(found, indent=1) + "\n")
 
 
 async def measured(followers: int, burst: int, rounds: int) -> dict[str, list[Row]]:

@@ -6,6 +6,7 @@ standby and rounds with the trickle going take turns; posts go one at a time, ea
 have had the one before, and join the backlog.
 """
 
+import argparse
 import asyncio
 import tempfile
 import time
@@ -20,6 +21,21 @@ from xmpprelay.quickstart.relay_process import RelayProcess
 
 FOLLOWERS: Final = 10
 AT_ONCE: Final = 50
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What it can be told."""
+    parser.add_argument("--posts", type=int, default=500, metavar="N", help="of a round")
+    parser.add_argument("--rounds", type=int, default=5, metavar="N")
+    parser.add_argument("--backlog", type=int, default=10_000, metavar="N")
+    parser.add_argument(
+        "--per-second", type=float, default=0.0, metavar="N", help="inserted at most; 0: no bound"
+    )
+
+
+def run_as_asked(asked: argparse.Namespace) -> None:
+    """Measure, and print a table."""
+    asyncio.run(main(asked.posts, asked.rounds, asked.backlog, asked.per_second))
 
 
 async def main(posts: int, rounds: int, backlog: int, per_second: float) -> None:
