@@ -59,4 +59,6 @@ bench:
 	.venv/bin/python -m tests.bench start
 	.venv/bin/python -m tests.bench intake
 	.venv/bin/python -m tests.bench floods
+	.venv/bin/python -m tests.bench trickle
+	.venv/bin/python -m tests.bench limit
 	.venv/bin/python -m tests.bench fanout

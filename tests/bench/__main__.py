@@ -10,10 +10,12 @@ from tests.bench import (
     intake,
     journal,
     latency,
+    limit,
     pubsub,
     routing,
     slow_domain,
     start,
+    trickle,
     web,
 )
 from xmpprelay import log
@@ -44,6 +46,8 @@ def main() -> None:
     fanout.add_options(benchmarks.add_parser("fanout", help=fanout.__doc__.splitlines()[0]))
     floods.add_options(benchmarks.add_parser("floods", help=floods.__doc__.splitlines()[0]))
     intake.add_options(benchmarks.add_parser("intake", help=intake.__doc__.splitlines()[0]))
+    limit.add_options(benchmarks.add_parser("limit", help=limit.__doc__.splitlines()[0]))
+    trickle.add_options(benchmarks.add_parser("trickle", help=trickle.__doc__.splitlines()[0]))
     asked = parser.parse_args()
     log.configure("warning")
     if asked.benchmark == "latency":
@@ -64,6 +68,10 @@ def main() -> None:
         floods.run_as_asked(asked)
     elif asked.benchmark == "intake":
         intake.run_as_asked(asked)
+    elif asked.benchmark == "limit":
+        limit.run_as_asked(asked)
+    elif asked.benchmark == "trickle":
+        trickle.run_as_asked(asked)
     else:
         asyncio.run(slow_domain.main(asked.posts, asked.rounds))
 
