@@ -22,7 +22,16 @@ from xmpprelay.xmpp.component import Component
 from xmpprelay.xmpp.incoming import UNDERSTOOD
 from xmpprelay.xmpp.paging import RSM
 from xmpprelay.xmpp.pubsub.names import FEATURES, PubsubError
-from xmpprelay.xmpp.stanzas import PING, RECEIPTS, VERSION, error_reply, parse_jid, reply, tag
+from xmpprelay.xmpp.stanzas import (
+    PING,
+    RECEIPTS,
+    VERSION,
+    error_reply,
+    parse_jid,
+    reply,
+    serialise,
+    tag,
+)
 
 DISCO_INFO: Final = "http://jabber.org/protocol/disco#info"
 DISCO_ITEMS: Final = "http://jabber.org/protocol/disco#items"
@@ -151,6 +160,11 @@ class Questions:
             answer.append(payload)
         self._component.send(answer)
 
+    def done_with(self, iq: Element, payload: bytes) -> None:
+        """Answer a question with a payload as `serialise` writes it."""
+        answer = self._component.checked(reply(iq, "iq", "result"))
+        self._component.write(b"%b>%b</iq>" % (answer.removesuffix(b" />"), payload))
+
     def refused(self, iq: Element, error: RelayError) -> None:
         """Answer a question with an error, maybe with what it is about."""
         answer = error_reply(iq, error)
@@ -180,6 +194,9 @@ class Discovery:
         self.nodes: Nodes | None = None
         self.pubsub: PubsubNodes | None = None
         self.status: Callable[[], Mapping[str, str]] = dict  # how the primary is (S14)
+        self._told: dict[str, tuple[Mapping[str, str], bytes]] = {}
+        # By address, our two: the answer to what it is, for that status. Every client asks for it
+        # when it has logged in.
         self.status_pages: Sequence[str] = ()  # where programs read how the relay is (XEP-0455)
         self.people: Callable[[Element, Element], None] | None = None  # answers who posts here
         self.shown: Callable[[str], Element | None] = lambda _: None
@@ -192,12 +209,22 @@ class Discovery:
     def _info(self, iq: Element, target: Address, payload: Element) -> Element | None:
         if payload.get("node"):
             return self._info_of_node(iq, target, payload.get("node", ""))
+        if isinstance(target, Author):
+            return self._plain_info(target)
+        status = self.status()
+        known = self._told.get(target.jid)
+        if known is None or known[0] != status:
+            known = self._told[target.jid] = status, serialise(self._full_info(target, status))
+        self._questions.done_with(iq, known[1])
+        return None
+
+    def _full_info(self, target: Home, status: Mapping[str, str]) -> Element:
         xml = self._plain_info(target)
         if target.jid == self._addresses.domain and any(self._contacts.values()):
             xml.append(_form_of_addresses(CONTACTS, self._contacts))
         if target.jid == self._addresses.domain and self.status_pages:
             xml.append(_form_of_addresses(OUTAGES, {"external-status": self.status_pages}))
-        if not isinstance(target, Author) and (status := self.status()):
+        if status:
             xml.append(_status_form(status))
         return xml
 
