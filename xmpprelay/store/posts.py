@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Connection, Select, or_, select, update
+from sqlalchemy import Connection, Select, and_, func, select, update
 
 from xmpprelay.core.model import CHANGES, Appended, Kind, Post, Queued, Standing
 from xmpprelay.core.primary import Visibility
@@ -21,7 +21,7 @@ from xmpprelay.store.dialect import insert_rows, numbers, numbers_value
 from xmpprelay.store.insertion import queue_change, queue_posts
 from xmpprelay.store.operations import standings_for
 from xmpprelay.store.rows import POST, posts_of
-from xmpprelay.store.schema import addressed, fanout, handle, post
+from xmpprelay.store.schema import NAMED_OTHERWISE, addressed, fanout, handle, post
 from xmpprelay.store.writer import Transaction, operation
 
 NEW_AUTHOR: Final = timedelta(days=1)
@@ -359,14 +359,19 @@ def own_message(conn: Connection, author: int, name: str) -> Post | None:
 
     `name` is what the person's own client called the message, or its <origin-id/> (S9.3).
     """
-    asked = (
-        select(*POST)
-        .where(post.c.author == author, or_(post.c.stanza == name, post.c.origin == name))
-        .order_by(post.c.number.desc())
-        .limit(1)
+    of_that_name = (  # one for each index
+        post.c.origin == name,
+        and_(post.c.stanza == name, NAMED_OTHERWISE),
     )
-    found = posts_of(conn, conn.execute(asked))
-    return None if not found else _changed(found[0])
+    numbers_ = [
+        conn.scalar(select(func.max(post.c.number)).where(post.c.author == author, each))
+        for each in of_that_name
+    ]
+    newest = max((number for number in numbers_ if number is not None), default=None)
+    if newest is None:
+        return None
+    found = posts_of(conn, conn.execute(select(*POST).where(post.c.number == newest)))
+    return _changed(found[0])
 
 
 def _changed(entry: Post) -> Post | None:

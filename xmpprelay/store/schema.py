@@ -24,7 +24,9 @@ from sqlalchemy import (
     Table,
     Text,
     TypeDecorator,
+    and_,
     false,
+    or_,
 )
 from sqlalchemy.engine import Dialect
 
@@ -164,12 +166,16 @@ Index(
     postgresql_where=post.c.weak.is_not(None),
 )
 
+# Most clients give a message one id, which is its origin too, and found by that.
+NAMED_OTHERWISE: Final = and_(
+    post.c.stanza.is_not(None), or_(post.c.origin.is_(None), post.c.origin != post.c.stanza)
+)
 Index(
     "ix_post_author_stanza",
     post.c.author,
     post.c.stanza,
-    sqlite_where=post.c.stanza.is_not(None),
-    postgresql_where=post.c.stanza.is_not(None),
+    sqlite_where=NAMED_OTHERWISE,
+    postgresql_where=NAMED_OTHERWISE,
 )
 Index(
     "ix_post_original",
