@@ -130,11 +130,12 @@ def _print(runs: Runs, rounds: int, backlog: int) -> None:
 
 async def _relay(database: Path, submitters: int) -> Run:
     before = _count(database)
+    ids = [str(uuid.uuid4()) for _ in range(POSTS[submitters])]
     async with _service(database) as service:
         numbers: list[int] = []
 
         async def submit(author: int, number: int) -> None:
-            message = str(uuid.uuid4())
+            message = ids.pop()
             accepted = await service.relay.accept(
                 Draft(
                     author=f"p{author}@example.org",
