@@ -2,7 +2,7 @@
 
 What goes and what stays, whatever its age, is decided in `store/retention.py`. A round takes the
 old posts in the order of their numbers, and each step of it is a row of the writer's queue like any
-other: it takes some milliseconds, and between two of them posts have their turn. Where the
+other: it takes a few milliseconds, and between two of them posts have their turn. Where the
 database can, it then gives room back to the file system, in steps as well.
 
 A post goes when two rounds, an hour or more apart, have found it old: a clock that is a year ahead
@@ -41,7 +41,7 @@ FIRST_S: Final = 3600.0
 EVERY_S: Final = 86_400.0
 
 PAUSE_S: Final = 0.05
-"""Between two steps: a million old posts take ten minutes, a tenth of the writer's time."""
+"""Between two steps: a million old posts take 40 minutes, and a tenth of the writer's time."""
 
 PAGES: Final = 64
 """Given back in a step: a quarter of a mebibyte."""

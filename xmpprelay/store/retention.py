@@ -57,8 +57,8 @@ from xmpprelay.store.schema import (
 )
 from xmpprelay.store.writer import Transaction, operation
 
-STEP: Final = 100
-"""Posts looked at in one transaction: some milliseconds, for which others wait."""
+STEP: Final = 25
+"""Posts looked at in one transaction: a few milliseconds, for which others wait."""
 
 _NEVER: Final = 2**62
 """Above every number."""
