@@ -113,18 +113,27 @@ class Graph:
         ids = {person: person for person in self._people}  # the object for each equal number
         same: dict[int, int] = {}
         bits = {mode: bit for bit, mode in enumerate(_MODES)}
-        followers: dict[int, list[int]] = {}
+        followers: dict[int, list[int]] = {author: [] for author in ids}
+        newest = dict.fromkeys(ids, 0)
+        follower: int | None = None
+        mine: dict[int, int] = {}
         for each in follows:
-            follower, author = ids[each.follower], ids[each.author]
-            packed = each.since << _MODE_BITS | bits[each.mode]
-            self._following.setdefault(follower, {})[author] = same.setdefault(packed, packed)
-            followers.setdefault(author, []).append(follower)
-            if each.since > self._newest_since.get(author, 0):
-                self._newest_since[author] = each.since
-        for author in list(followers):
+            author, since = each.author, each.since
+            if each.follower != follower:  # they come by follower
+                follower = ids[each.follower]
+                mine = self._following.setdefault(follower, {})
+            followed_by = followers[author]
+            packed = since << _MODE_BITS | bits[each.mode]
+            mine[ids[author]] = same.setdefault(packed, packed)
+            followed_by.append(follower)
+            if since > newest[author]:
+                newest[author] = since
+        for author in ids:
             # From a list, a set grows to up to four times what it needs; from a dict it does not.
-            self._followers[author] = set(dict.fromkeys(followers.pop(author)))
-            self._follow_changed(author)
+            if followed_by := followers.pop(author):
+                self._followers[author] = set(dict.fromkeys(followed_by))
+                self._newest_since[author] = newest[author]
+                self._follow_changed(author)
 
     def add_follow(self, follow: Follow) -> None:
         """Take up a follow, or the same follow with another mode."""
