@@ -7,7 +7,10 @@ is there all the time; ten thousand others, who follow somebody else, log in and
 - not at all; a post each 20 ms;
 - 10,000 a minute, evenly; a post each 20 ms;
 - all at once, as fast as the relay reads them, with a post behind each 500 of them: the time runs
-  from when the server begins to write the post.
+  from when the server begins to write the post;
+- after such a burst, while what it has brought is dealt with; a post each 20 ms.
+
+`passed` posts of others are made before each round, while all of them are away.
 
 These take turns. Of the bursts the relay's own time is told as well, until their last post is
 there: the times depend on what else the machine does.
@@ -139,7 +142,7 @@ class Server:
                 await self._there.wait()
 
 
-async def main(rounds: int, posts: int) -> dict[str, list[float]]:
+async def main(rounds: int, posts: int, passed: int) -> dict[str, list[float]]:
     """The milliseconds from a post's bytes to its reader's, by what goes on."""
     times: dict[str, list[float]] = defaultdict(list)
     with tempfile.TemporaryDirectory(prefix="xmpprelay-bench-") as folder:
@@ -147,18 +150,20 @@ async def main(rounds: int, posts: int) -> dict[str, list[float]]:
             relay = RelayProcess(Path(folder), server, NO_LIMITS)  # type: ignore[arg-type]
             async with running(relay):
                 await _people(relay, Path(folder, "people.csv"))
-                await server.sends(here(READER))
+                await server.sends(here(READER) + "".join(_shows(n) for n in range(FOLLOWERS)))
                 for n in range(20):  # fills caches
                     await server.has((await server.posts())[0])
                     del server.arrived[n]
                 for _ in range(rounds):
+                    await _pass_by(server, passed)
                     times["nobody comes"] += await _evenly(server, posts, iter(()))
                     times["10,000 a minute"] += await _evenly(server, posts, _comings())
-                    for name, stanza in (("all log in", _login), ("all log out", away)):
+                    for name, stanza in (("log in", _login), ("log out", away)):
                         before = usage_of(relay.pid)
-                        times[name] += await _at_once(server, stanza)
+                        times[f"all {name} at once"] += await _at_once(server, stanza)
                         used = usage_of(relay.pid) - before
-                        times[f"the relay's own, {name}"].append(1000 * used.cpu_s)
+                        times[f"the relay's own, all {name}"].append(1000 * used.cpu_s)
+                        times[f"after all {name}"] += await _evenly(server, posts, iter(()))
     return times
 
 
@@ -169,6 +174,18 @@ async def _people(relay: RelayProcess, table: Path) -> None:
     rows += [f"{follower(n)},,{STAR}" for n in range(FOLLOWERS)]
     table.write_text("\n".join(rows) + "\n")  # noqa: ASYNC240 - nothing else goes on
     await relay.command("people", "import", str(table))
+
+
+async def _pass_by(server: Server, posts: int) -> None:
+    """So many posts are made while the ten thousand are away; they follow none of these authors."""
+    for first in range(0, posts, WRITERS):
+        numbers = [(await server.posts())[0] for _ in range(min(WRITERS, posts - first))]
+        await server.has(numbers[-1])
+
+
+def _shows(n: int) -> str:
+    """Everybody lets the relay see his presence."""
+    return f"<presence from='{follower(n)}' to='{HOME}' type='subscribed'/>"
 
 
 def _login(sender: str) -> str:
@@ -217,12 +234,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """How many, and how often."""
     parser.add_argument("--posts", type=int, default=500, metavar="N")
     parser.add_argument("--rounds", type=int, default=3, metavar="N")
+    parser.add_argument("--passed", type=int, default=1000, metavar="N")
     parser.add_argument("--json", type=Path, metavar="FILE")
 
 
 def run_as_asked(asked: Any) -> None:
     """Measure what the options say, and print a table."""
-    times = asyncio.run(main(asked.rounds, asked.posts))
+    times = asyncio.run(main(asked.rounds, asked.posts, asked.passed))
     print(f"{'milliseconds':30}{'p50':>10}{'p99':>10}{'max':>10}")
     for name, found in times.items():
         figures = (percentile(found, 50), percentile(found, 99), max(found))
