@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
 import pytest
 from sqlalchemy import Connection, create_engine, event
@@ -392,16 +393,21 @@ async def test_on_a_full_disk_the_others_of_a_batch_go_on(opened: Opened) -> Non
         assert db.commits == before + 1
 
 
+_SMALL_BYTES: Final = 24 << 20
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 8 MiB."""
+    """A file system of 24 MiB."""
     folder = tmp_path / "disk"
     folder.mkdir()
     mount = shutil.which("mount")
     if os.geteuid() != 0 or mount is None:
         pytest.skip("only root can mount a file system")
     mounted = subprocess.run(
-        [mount, "-t", "tmpfs", "-o", "size=8m", "tmpfs", folder], capture_output=True, check=False
+        [mount, "-t", "tmpfs", "-o", f"size={_SMALL_BYTES}", "tmpfs", folder],
+        capture_output=True,
+        check=False,
     )
     if mounted.returncode != 0:
         pytest.skip(f"root may not mount here: {mounted.stderr.decode().strip()}")
@@ -414,7 +420,7 @@ async def test_a_disk_that_is_really_full(
     opened: Opened, small_disk: Path, clock: Clock, together: int
 ) -> None:
     ballast = small_disk / "ballast"
-    ballast.write_bytes(bytes(3 << 20))
+    ballast.write_bytes(bytes(9 << 20))
     url = on(small_disk / "relay.db")
     receipted: set[str] = set()
     async with opened(url) as db:
@@ -473,7 +479,7 @@ async def test_a_disk_that_is_full_at_the_start(
 async def test_a_backup_that_finds_no_room_leaves_nothing(
     opened: Opened, path: Path, small_disk: Path
 ) -> None:
-    (small_disk / "ballast").write_bytes(bytes((8 << 20) - (100 << 10)))
+    (small_disk / "ballast").write_bytes(bytes(_SMALL_BYTES - (100 << 10)))
     async with opened() as db:
         await fill(db, 500, "x" * 500)
         with pytest.raises(JournalFull, match=f"{small_disk}/copy.db"):

@@ -28,9 +28,11 @@ from xmpprelay.errors import JournalFull, StoreCorrupt, StoreError
 
 BUSY_TIMEOUT_S: Final = 5.0  # somebody may be looking at the file with the sqlite3 shell
 _CACHE_KIB: Final = 16_384  # keeps the indexes' upper pages for a million posts; a guess
-_LOG_PAGES: Final = 256
-"""Then the log is folded into the file. SQLite's own 1000 are 5 % faster, but on a full disk four
-mebibytes would have to be free before anything could be written again."""
+_LOG_PAGES: Final = 1000
+"""Then the log is folded into the file, at the cost of two more syncs: as SQLite does of itself. A
+hundred posts of as many authors are 200 pages in a journal of a million, so with 256 nearly each
+transaction had to. On a full disk so much has to be free before anything can be written again; that
+is what the reserve is for (`files.py`)."""
 _LOG_BYTES: Final = 16 << 20  # a long reader makes the log grow; this is what is kept of it after
 
 _CONNECT: Final = {"isolation_level": None, "timeout": BUSY_TIMEOUT_S}

@@ -21,10 +21,10 @@ from sqlalchemy.exc import ArgumentError
 
 from xmpprelay.errors import StoreError, StoreLocked
 
-RESERVE_BYTES: Final = 2 << 20
+RESERVE_BYTES: Final = 6 << 20
 """What SQLite needs to fold its log into the file (see `engine.py`), and so to go on writing.
 
-Measured on full disks of 8 and 16 MiB: with one mebibyte a log full of long posts was stuck.
+Half as much again as the log: tried on full disks of 16 to 28 MiB, also with long posts.
 """
 _SLACK_BYTES: Final = 1 << 19  # beyond it, so that a disk is not full and free by turns; a guess
 _DIGITS: Final = 20  # a number is always as long, and so is written over in place
