@@ -8,8 +8,8 @@ are authors; each sends its next post when it has the answer to the last one.
 "A commit each" is the plain writer to compare with: one connection by aiosqlite, FULL as well, and
 for each post one INSERT of number, author, text and time, and one COMMIT. "Backlog" is the relay
 again, with a million posts in the journal. The three take turns in each round, and each round makes
-its databases anew but for the backlog, which grows by what is measured. Each run is a process of its
-own. The texts have 160 characters, and each message an id that is its <origin-id/> as well, as
+its databases anew but for the backlog, which grows by what is measured. Each run is a process of
+its own. The texts have 160 characters, and each message an id that is its <origin-id/> as well, as
 clients send them.
 
 Afterwards each database is asked: as many posts as answers, each number once.
