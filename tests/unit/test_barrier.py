@@ -1,7 +1,7 @@
 """The barrier on the own server: a ping where it works in order, probes elsewhere."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 from xml.etree.ElementTree import Element
 
@@ -51,9 +51,9 @@ class World:
             silent_s=silent_s,
         )
 
-    def _probe(self, person: int, mark: str) -> None:
-        self.probed.append(person)
-        self.marks.append(mark)
+    def _probe(self, people: Sequence[int], mark: str) -> None:
+        self.probed += people
+        self.marks += [mark] * len(people)
 
     def seen(self, person: int) -> None:
         """His session answers the last probe."""
@@ -196,6 +196,29 @@ async def test_silence_and_a_lost_stream_confirm_nothing(
     asked = await world.begin(world.barrier.ping("elsewhere.test"))
     world.stream.pings[-1][1].set_exception(failure())
     assert not await asked
+
+
+async def test_who_answers_twice_counts_once_and_who_is_gone_has_not_answered(
+    world: World,
+) -> None:
+    asked = await world.ask(1, 2)
+    world.seen(1)
+    world.seen(1)
+    world.barrier.gone(1)
+    await world.turns()
+    assert not asked.done(), "the other one has not answered"
+    world.seen(2)
+    assert await asked
+    assert world.stream.pings == []
+
+
+async def test_nothing_is_kept_of_a_window_that_is_over(world: World) -> None:
+    asked = await world.ask(1, 2, 3)
+    world.seen(1)
+    world.barrier.gone(2)
+    asked.cancel()
+    await world.turns()
+    assert not world.barrier._waiting
 
 
 async def test_a_lost_stream_ends_the_waiting(world: World) -> None:

@@ -21,7 +21,7 @@ for two seconds, or gone, a ping decides, as it does where nobody is known to be
 
 import asyncio
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 from xml.etree.ElementTree import Element
 
@@ -36,18 +36,39 @@ _PROCESSED: Final = frozenset({"service-unavailable", "feature-not-implemented"}
 """Errors to a ping that the domain itself has made: it has processed what came before."""
 
 
+class _Round:
+    """The people of one window who are asked; `over` says whether all have answered."""
+
+    def __init__(self, people: Iterable[int], over: "asyncio.Future[bool]") -> None:
+        self._left = set(people)
+        self._all_answered = True
+        self.over = over
+
+    def heard(self, person: int, *, answered: bool) -> None:
+        """He has answered, or it is known that he will not."""
+        self._left.discard(person)
+        self._all_answered &= answered
+        if not self._left and not self.over.done():
+            self.over.set_result(self._all_answered)
+
+    def no_more(self) -> None:
+        """Whoever has not answered by now does not count."""
+        if not self.over.done():
+            self.over.set_result(False)
+
+
 class Barrier:
     """Asks whether windows were processed.
 
-    `probe` sends a presence probe to a person, with a mark; `answers` says whether he is known to
-    be online and lets us see it, so that he, or rather his session, can be asked.
+    `probe` sends presence probes to people, with a mark; `answers` says whether somebody is known
+    to be online and lets us see it, so that he, or rather his session, can be asked.
     """
 
     def __init__(
         self,
         component: Component,
         *,
-        probe: Callable[[int, str], None],
+        probe: Callable[[Sequence[int], str], None],
         answers: Callable[[int], bool],
         silent_s: float = SILENT_S,
     ) -> None:
@@ -55,7 +76,7 @@ class Barrier:
         self._probe = probe
         self._answers = answers
         self._silent_s = silent_s
-        self._waiting: dict[int, dict[str, asyncio.Future[bool]]] = {}  # person -> mark -> answer
+        self._waiting: dict[int, dict[str, _Round]] = {}  # person -> mark -> the window's
         self._marks = itertools.count(1)
         self.in_order = False  # the own server works off the stream in order
 
@@ -65,49 +86,53 @@ class Barrier:
         False: it does not answer, or the stream was lost.
         """
         online = () if self.in_order else tuple(p for p in people if self._answers(p))
-        if not online:
-            return await self.ping(self._component.server_domain)
-        answers = await asyncio.gather(*map(self._asked, online))
-        return all(answers) or await self.ping(self._component.server_domain)
+        if online and await self._all_answer(online):
+            return True
+        return await self.ping(self._component.server_domain)
 
     async def ping(self, domain: str) -> bool:
         """Whether a domain has processed all that was written to it before (XEP-0199)."""
         return await processed(self._component.ping(domain))
 
-    async def _asked(self, person: int) -> bool:
-        if not self._answers(person):
-            return False
-        mark, future = f"barrier-{next(self._marks)}", asyncio.get_running_loop().create_future()
-        waiting = self._waiting.setdefault(person, {})
-        waiting[mark] = future
-        timer = asyncio.get_running_loop().call_later(self._silent_s, _say, future, False)
-        self._probe(person, mark)
+    async def _all_answer(self, people: tuple[int, ...]) -> bool:
+        """Whether each of them has answered; until then, or until those left are silent."""
+        loop = asyncio.get_running_loop()
+        mark, asked = f"barrier-{next(self._marks)}", _Round(people, loop.create_future())
+        for person in people:
+            self._waiting.setdefault(person, {})[mark] = asked
+        timer = loop.call_later(self._silent_s, asked.no_more)
+        self._probe(people, mark)
         try:
-            return await future
+            return await asked.over
         finally:
             timer.cancel()
-            del waiting[mark]
-            if not waiting and self._waiting.get(person) is waiting:
-                del self._waiting[person]
+            for person in people:
+                self._forget(person, mark)
+
+    def _forget(self, person: int, mark: str) -> None:
+        waiting = self._waiting.get(person)
+        if waiting is not None and waiting.pop(mark, None) is not None and not waiting:
+            del self._waiting[person]
 
     def seen(self, person: int, mark: str, stamped: bool) -> None:
         """A presence of a person has come to this resource of ours; "": to the bare address."""
         waiting = self._waiting.get(person, {})
-        if mark:
-            _say(waiting.get(mark), True)
-        elif stamped:
-            _say(next(iter(waiting.values()), None), True)
+        if not mark and stamped:
+            mark = next(iter(waiting), "")
+        asked = waiting.get(mark)
+        if asked is not None:
+            asked.heard(person, answered=True)
+            self._forget(person, mark)
 
     def gone(self, person: int) -> None:
         """A person is unavailable: he will not answer."""
-        for future in self._waiting.get(person, {}).values():
-            _say(future, False)
+        for asked in self._waiting.pop(person, {}).values():
+            asked.heard(person, answered=False)
 
     def lost(self) -> None:
         """The stream is lost: nobody will answer."""
-        for person in self._waiting:
+        for person in list(self._waiting):
             self.gone(person)
-        self._waiting.clear()
 
 
 async def processed(question: "asyncio.Future[Element]") -> bool:
@@ -117,8 +142,3 @@ async def processed(question: "asyncio.Future[Element]") -> bool:
     except (TimeoutError, StreamError):
         return False
     return answer.get("type") == "result" or error_condition(answer) in _PROCESSED
-
-
-def _say(future: "asyncio.Future[bool] | None", answer: bool) -> None:
-    if future is not None and not future.done():
-        future.set_result(answer)

@@ -46,7 +46,7 @@ from xmpprelay.xmpp.addresses import Addresses
 from xmpprelay.xmpp.barrier import Barrier, processed
 from xmpprelay.xmpp.component import ANSWER_WITHIN_S, Component
 from xmpprelay.xmpp.rendering import Rendering
-from xmpprelay.xmpp.stanzas import presence
+from xmpprelay.xmpp.stanzas import TO, escaped, presence
 
 log = get_logger("outbox")
 
@@ -111,7 +111,7 @@ class Outbox:
         self._store = store
         self._held = held
         self._now = now
-        self.barrier = Barrier(component, probe=self._send_probe, answers=delivery.sees)
+        self.barrier = Barrier(component, probe=self._send_probes_of, answers=delivery.sees)
         self._texts: Texts | None = None
         self._first_time: Callable[[int, str], bool] = _always
         self.refused: Callable[[int, int], None] = _nobody_learns  # (person, author) (S6.6)
@@ -360,6 +360,13 @@ class Outbox:
         """Ask for a person's presence, to be answered to this resource of ours."""
         jid = self._graph.person(person).jid
         self._component.send(presence(f"{self._addresses.home}/{mark}", jid, "probe"))
+
+    def _send_probes_of(self, people: Sequence[int], mark: str) -> None:
+        """The same for all people of a window; what is the same in them is written once."""
+        probe = presence(f"{self._addresses.home}/{mark}", TO, "probe")
+        before, _, after = self._component.checked(probe).partition(TO.encode())
+        jids = (escaped(self._graph.person(person).jid) for person in people)
+        self._component.write(b"".join([piece for jid in jids for piece in (before, jid, after)]))
 
     async def _probe_bounce(self, person: int, after_s: float) -> None:
         generation = self._generation

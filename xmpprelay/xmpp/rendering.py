@@ -21,7 +21,6 @@ event goes besides: what they keep of it is a cache, and nobody asks whether it 
 from collections import OrderedDict
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Final, NamedTuple
 from xml.etree.ElementTree import Element, SubElement
 
@@ -36,9 +35,18 @@ from xmpprelay.xmpp.addresses import Addresses
 from xmpprelay.xmpp.incoming import CORRECT, FALLBACK, REPLY, RETRACT
 from xmpprelay.xmpp.pubsub.entries import Entries, Much, add_items
 from xmpprelay.xmpp.pubsub.names import EVENT
-from xmpprelay.xmpp.stanzas import DELAY, HINTS, ORIGIN, XML, format_time, serialise, tag
+from xmpprelay.xmpp.stanzas import (
+    DELAY,
+    HINTS,
+    ORIGIN,
+    TO,
+    XML,
+    escaped,
+    format_time,
+    serialise,
+    tag,
+)
 
-_TO: Final = "to.is.spliced.in"
 _KEPT: Final = 4096
 """Variants kept; some kilobytes each at most."""
 
@@ -144,7 +152,7 @@ class Rendering:
 
     def _plain_form(self, post: Post, person: int) -> tuple[_Form, bytes]:
         form = self._form(post, person, store=False, held=False)
-        return self._plain_forms.setdefault(form, form), _escaped(self._graph.person(person).jid)
+        return self._plain_forms.setdefault(form, form), escaped(self._graph.person(person).jid)
 
     def _between(self, posts: Sequence[Post], form: _Form) -> list[bytes]:
         pieces, last = list[bytes](), b""
@@ -172,7 +180,7 @@ class Rendering:
 
     def _spliced(self, post: Post, form: _Form, to: str) -> bytes:
         before, after = self._pieces(post, form)
-        return before + _escaped(to) + after
+        return before + escaped(to) + after
 
     def _pieces(self, post: Post, form: _Form) -> tuple[bytes, bytes]:
         """What comes before and behind the address."""
@@ -261,14 +269,14 @@ class Rendering:
             if len(made) <= MAX_EVENT_BYTES:
                 break
             made = self._write(post, form, less)
-        before, _, after = made.partition(_TO.encode())
+        before, _, after = made.partition(TO.encode())
         return before, after
 
     def _write(self, post: Post, form: _Form, much: Much) -> bytes:
         name = self._name(post)
         author = self._graph.person(post.author)
         sender = self._addresses.home if form.home else self._addresses.author(author)
-        named = {"from": sender, "to": _TO, "type": form.type}
+        named = {"from": sender, "to": TO, "type": form.type}
         message = Element(
             tag("message"), {**named, "id": f"{name}{_COPIED}" if form.copy else name}
         )
@@ -370,10 +378,3 @@ def _is_plain(post: Post) -> bool:
 def _changed(post: Post) -> Post:
     """The post that an entry changes; else itself."""
     return post.original if post.kind in CHANGES and post.original is not None else post
-
-
-@lru_cache(maxsize=65_536)
-def _escaped(jid: str) -> bytes:
-    """A bare JID as the value of an attribute, as the serialiser writes it."""
-    probe = serialise(Element(tag("a"), to=jid))
-    return probe[probe.index(b'"') + 1 : probe.rindex(b'"')]

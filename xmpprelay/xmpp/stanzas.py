@@ -43,6 +43,9 @@ one takes six bytes."""
 _MAX_SENTENCE_CHARS: Final = 4_000
 """Of what an error says: some sentences name what was sent."""
 
+TO: Final = "to.is.spliced.in"
+"""Stands for the address in what is written once for many people (`escaped`)."""
+
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -201,6 +204,13 @@ def serialise(stanza: Element) -> bytes:
     if len(written) > MAX_STANZA_BYTES:
         raise AssertionError(f"a stanza of {len(written)} bytes, for which the stream is closed")
     return written
+
+
+@lru_cache(maxsize=65_536)
+def escaped(jid: str) -> bytes:
+    """A bare JID as the value of an attribute, as the serialiser writes it."""
+    probe = serialise(Element(tag("a"), to=jid))
+    return probe[probe.index(b'"') + 1 : probe.rindex(b'"')]
 
 
 def _write(element: Element, outer: str, put: Callable[[str], None]) -> None:
