@@ -298,7 +298,7 @@ def run_as_asked(asked: argparse.Namespace) -> None:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """How many, how often, and what of it."""
-    parser.add_argument("--stanzas", type=int, default=10_000, metavar="N")
+    parser.add_argument("--stanzas", type=int, default=1_000, metavar="N")
     parser.add_argument("--rounds", type=int, default=5, metavar="N")
     parser.add_argument("--only", default="", metavar="WORD")
     parser.add_argument("--json", type=Path, metavar="FILE")
