@@ -49,7 +49,7 @@ def features(answer: Element) -> set[str]:
     return {each.get("var", "") for each in answer.iter(f"{{{INFO}}}feature")}
 
 
-def test_each_address_says_what_it_is_again_and_again_to_whoever_asks() -> None:
+async def test_each_address_says_what_it_is_again_and_again_to_whoever_asks() -> None:
     asked = Asked(admin=["mailto:ann@example.test"])
     for name in ("one", "two"):
         home, relay = asked.asks(f"home@{RELAY}", name), asked.asks(RELAY, name)
@@ -61,7 +61,7 @@ def test_each_address_says_what_it_is_again_and_again_to_whoever_asks() -> None:
         assert not home.findall(VALUES)
 
 
-def test_what_is_said_of_the_primary_is_of_now() -> None:
+async def test_what_is_said_of_the_primary_is_of_now() -> None:
     asked, status = Asked(), {"primary": "online", "waiting": "0"}
     asked.discovery.status = lambda: dict(status)
     for primary, waiting in (("online", "0"), ("online", "7"), ("standby", "7"), ("online", "0")):
