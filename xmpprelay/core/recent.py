@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left, bisect_right, insort
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -31,6 +31,8 @@ class Recent:
         self._posts: dict[int, Post] = {}
         self._numbers: deque[int] = deque()
         self._shown_by: dict[int, list[int]] = {}  # number -> its boosts and edits, ascending
+        self._by_author: dict[int, list[int]] = {}  # whom one follows -> numbers, ascending
+        self._by_named: dict[int, list[int]] = {}  # whom it concerns besides -> numbers, ascending
         self._changes: dict[tuple[int, int | None], int] = {}  # see `change_of`
         self.next_number = 1
         self.complete_from = 1
@@ -46,6 +48,7 @@ class Recent:
         """Take up the next post, and let the oldest go."""
         self._posts[post.number] = post
         self._numbers.append(post.number)
+        self._index(post)
         if post.kind in _SHOWING and post.original is not None:
             self._shown_by.setdefault(post.original.number, []).append(post.number)
         if (change := _changes(post)) is not None:
@@ -56,6 +59,7 @@ class Recent:
             self.complete_from = self._numbers[0]
 
     def _forget(self, post: Post) -> None:
+        self._unindex(post)
         if post.kind in _SHOWING and post.original is not None:
             showing = self._shown_by[post.original.number]
             showing.remove(post.number)
@@ -69,9 +73,22 @@ class Recent:
         showing = (self._posts[number] for number in self._shown_by.get(post.number, ()))
         revised = [post, *(replace(each, original=post) for each in showing)]
         for each in revised:
-            if each.number in self._posts:
+            before = self._posts.get(each.number)
+            if before is not None:
+                self._unindex(before)
                 self._posts[each.number] = each
+                self._index(each)
         return revised
+
+    def _index(self, post: Post) -> None:
+        insort(self._by_author.setdefault(_author(post), []), post.number)
+        for person in set(post.concerns):
+            insort(self._by_named.setdefault(person, []), post.number)
+
+    def _unindex(self, post: Post) -> None:
+        _take_out(self._by_author, _author(post), post.number)
+        for person in set(post.concerns):
+            _take_out(self._by_named, person, post.number)
 
     def get(self, number: int) -> Post | None:
         """The post with that number, or None when it is not in memory."""
@@ -88,10 +105,36 @@ class Recent:
             if post.kind in CHANGES and post.original is not None:
                 yield post.original
 
+    def concerning(
+        self, person: int, follows: Iterable[int], first: int, last: int
+    ) -> Iterable[int]:
+        """The numbers in memory of what may be for somebody, each once, in no order.
+
+        That is what those whom he follows have posted, boosted or changed, and what names him;
+        nobody gets anything else (S2).
+        """
+        authors = self._by_author.keys() & follows
+        found = [self._by_author[author] for author in authors]
+        found.append(self._by_named.get(person, []))
+        return {n for each in found for n in each[bisect_left(each, first) :] if n <= last}
+
     def numbers(self, first: int, last: int) -> Iterable[int]:
         """The numbers in memory from `first` to `last`, both included, ascending."""
         numbers = self._numbers
         return islice(numbers, bisect_left(numbers, first), bisect_right(numbers, last))
+
+
+def _author(post: Post) -> int:
+    """Whose followers an entry is for: of a change, those of the author of what it changes."""
+    changed = post.original if post.kind in CHANGES else None
+    return post.author if changed is None else changed.author
+
+
+def _take_out(index: dict[int, list[int]], key: int, number: int) -> None:
+    numbers = index[key]
+    del numbers[bisect_left(numbers, number)]
+    if not numbers:
+        del index[key]
 
 
 def _changes(post: Post) -> tuple[int, int | None] | None:

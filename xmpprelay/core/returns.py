@@ -122,7 +122,8 @@ def _lacked(
     """
     away_from = _away_from(recent, recipient)
     numbers = {n for n in catch.held if away_from <= n <= upto}
-    numbers.update(recent.numbers(away_from, upto))
+    follows = {author.id for author in graph.following(recipient.id)}
+    numbers.update(recent.concerning(recipient.id, follows, away_from, upto))
     numbers.update(n for n in recipient.missed if n <= upto)
     found: list[Post] = []
     personal: set[int] = set()
