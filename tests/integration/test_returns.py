@@ -2,10 +2,13 @@
 
 import asyncio
 from datetime import datetime
+from pathlib import Path
 
 from tests.integration.clients import DELAY, HINTS, Person, Stanza, count
+from tests.integration.wire import wired
 from tests.integration.world import World
 from xmpprelay.core.recipients import BLIND_PER_DAY
+from xmpprelay.core.work import Held, Read
 
 
 def is_summary(stanza: Stanza) -> bool:
@@ -296,3 +299,23 @@ async def test_presence_that_is_shown_directly_counts_until_it_ends(world: World
     await posts(alice, 26, 55)
     await bob.fence()
     assert bob.posts() == numbered(1, 45), "and then the day's twenty begin"
+
+
+async def test_of_many_who_return_one_is_read_for_at_a_time(tmp_path: Path) -> None:
+    """Whoever asks for a page, or a node, has to read as well."""
+    at_once = most = 0
+
+    async def held(read: Read) -> Held:
+        nonlocal at_once, most
+        at_once += 1
+        most = max(most, at_once)
+        await asyncio.sleep(0)
+        at_once -= 1
+        return Held((), read.upto)
+
+    async with wired(tmp_path) as wire:
+        outbox = wire.service.outbox
+        outbox._held = held
+        reads = [Read(person, 1, (), 9, 20, newest=True) for person in range(100, 150)]
+        await asyncio.gather(*(outbox._read(read) for read in reads))
+    assert most == 1

@@ -60,6 +60,7 @@ class Database:
         self.failed = asyncio.Event() if writer is None else writer.failed
         self._highest = identity.highest
         self._readers = readers
+        self._reading = asyncio.Semaphore(_READERS)  # the pool's own waiting ends after a while
         self._writer = writer
         self._opened = opened
         self._closed = False
@@ -148,7 +149,7 @@ class Database:
         if self._closed:
             raise StoreError(f"The database {self.path} is closed: open it again.")
         try:
-            async with self._readers.connect() as conn:
+            async with self._reading, self._readers.connect() as conn:
                 return await conn.run_sync(fn)
         except DBAPIError as error:
             fault = fault_of(error)

@@ -122,6 +122,7 @@ class Outbox:
         self.collect_s = COLLECT_S
         self.remote_probes_per_s: float = REMOTE_PROBES_PER_S
         self.ask_again_after_s: Sequence[float] = ASK_AGAIN_AFTER_S
+        self._reading = asyncio.Lock()
         self._probes: dict[str, deque[int]] = {}
         self._late: dict[str, asyncio.Task[None]] = {}  # the newest unanswered question of a domain
         self._down: set[str] = set()  # the lanes of which the log says so
@@ -409,7 +410,8 @@ class Outbox:
 
     async def _read(self, read: Read) -> None:
         try:
-            held = await self._held(read)
+            async with self._reading:  # many may return at once, and others have to read as well
+                held = await self._held(read)
         except StoreError as error:
             log.warning("return.not_read", why=error.sentence)
             await asyncio.sleep(RETRY_STORE_S)
