@@ -61,6 +61,7 @@ async def test_what_comes_late_says_when_it_was_posted(world: World) -> None:
     assert delay.get("from") == bob.relay, "not held by his own server"
     stamp = datetime.fromisoformat(delay.get("stamp", ""))
     assert before.replace(microsecond=0) <= stamp <= after
+    await world.live(bob)
     await alice.says("live")
     assert not (await bob.gets_post("live")).has("delay", DELAY)
 
