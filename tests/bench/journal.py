@@ -15,6 +15,7 @@ clients send them.
 Afterwards each database is asked: as many posts as answers, each number once.
 """
 
+import argparse
 import asyncio
 import json
 import multiprocessing
@@ -71,6 +72,18 @@ class Run:
 
 
 Runs = dict[tuple[int, str], list[Run]]  # by how many submitters there were, and what was measured
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What it can be told."""
+    parser.add_argument("--rounds", type=int, default=5, metavar="N")
+    parser.add_argument("--backlog", type=int, default=1_000_000, metavar="N")
+    parser.add_argument("--json", type=Path, metavar="FILE")
+
+
+def run_as_asked(asked: argparse.Namespace) -> None:
+    """Measure, and print a table."""
+    run(asked.rounds, asked.backlog, asked.json)
 
 
 def run(rounds: int, backlog: int, file: Path | None) -> None:

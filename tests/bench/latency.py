@@ -11,6 +11,7 @@ For comparison: what a sync of the same disk takes by itself, and a chat message
 a follower, without the relay.
 """
 
+import argparse
 import asyncio
 import contextlib
 import math
@@ -28,6 +29,16 @@ FOLLOWERS = 10
 NO_LIMITS = {"posts_per_second": 1000, "burst": 10_000, "posts_per_hour": 3_600_000}
 
 Times = list[tuple[str, float]]  # who has had the post, and after how many milliseconds
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What it can be told."""
+    parser.add_argument("--posts", type=int, default=200, metavar="N")
+
+
+def run_as_asked(asked: argparse.Namespace) -> None:
+    """Measure, and print a table."""
+    asyncio.run(main(asked.posts))
 
 
 async def main(posts: int) -> None:

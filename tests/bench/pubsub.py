@@ -10,6 +10,7 @@ fifty of his items, from the newest on; the times are those of the client, from 
 parsed answer, and those of a ping to the same address are there for comparison.
 """
 
+import argparse
 import asyncio
 import contextlib
 import sqlite3
@@ -87,6 +88,16 @@ class Crowd(FarServer):
                 f"<presence from='{jid}' to='{self.home}' type='subscribed'/>"
             )
         await self.fence("f0")
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What it can be told."""
+    parser.add_argument("--posts", type=int, default=100, metavar="N")
+
+
+def run_as_asked(asked: argparse.Namespace) -> None:
+    """Measure, and print a table."""
+    asyncio.run(main(asked.posts))
 
 
 async def main(posts: int) -> None:

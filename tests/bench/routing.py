@@ -6,6 +6,7 @@ after a change of blocks or settings; "again" is with nothing changed since. The
 100,000 people and 1,000,000 follows. It is all computing, so what is told is the processor's time.
 """
 
+import argparse
 import resource
 import time
 from collections.abc import Callable, Iterator
@@ -45,6 +46,15 @@ def crowd() -> Graph:
     for person in range(703, 2703):
         graph.set_wishes(person, Wishes(replies=Whose.ALL if person % 2 else Whose.NONE))
     return graph
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """There is nothing that it could be told."""
+
+
+def run_as_asked(_: argparse.Namespace) -> None:
+    """Measure, and print a table."""
+    run()
 
 
 def run() -> None:

@@ -8,6 +8,7 @@ database. In each run the times of all posts to all ten followers count; they ar
 `latency`.
 """
 
+import argparse
 import asyncio
 import contextlib
 import statistics
@@ -56,6 +57,17 @@ class SlowDomain(FarServer):
             )
         self.says(people[0].partition("@")[0], "ping")
         await self.gets(body="pong", within_s=30)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What it can be told."""
+    parser.add_argument("--posts", type=int, default=200, metavar="N")
+    parser.add_argument("--rounds", type=int, default=5, metavar="N")
+
+
+def run_as_asked(asked: argparse.Namespace) -> None:
+    """Measure, and print a table."""
+    asyncio.run(main(asked.posts, asked.rounds))
 
 
 async def main(posts: int, rounds: int) -> None:

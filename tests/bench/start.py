@@ -8,6 +8,7 @@ ready: everything is loaded, and the stream is up. The memory is the most that i
 and again ten seconds later, in which it asks for everybody's presence.
 """
 
+import argparse
 import asyncio
 import json
 import random
@@ -43,6 +44,18 @@ class Run:
     cpu_s: float  # of its process, until then
     peak_mib: float
     peak_later_mib: float
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What it can be told."""
+    parser.add_argument("--rounds", type=int, default=5, metavar="N")
+    parser.add_argument("--people", type=int, default=100_000, metavar="N")
+    parser.add_argument("--json", type=Path, metavar="FILE")
+
+
+def run_as_asked(asked: argparse.Namespace) -> None:
+    """Measure, and print a table."""
+    run(asked.rounds, asked.people, asked.json)
 
 
 def run(rounds: int, people: int, file: Path | None) -> None:

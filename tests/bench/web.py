@@ -7,6 +7,7 @@ of them with the ETag of the answer before. In a third kind of round they ask an
 has one feed and no relay: what is lost then is lost to the asking itself, by so few processors.
 """
 
+import argparse
 import asyncio
 import itertools
 import multiprocessing
@@ -31,6 +32,17 @@ CONNECTIONS: Final = 20
 NO_LIMITS: Final = Limits(posts_per_second=1000.0, burst=10_000, posts_per_hour=3_600_000)
 
 _TABLE = '[web]\nlisten = "127.0.0.1:{port}"\nbase_url = "https://pages.test"\n'
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What it can be told."""
+    parser.add_argument("--posts", type=int, default=100, metavar="N")
+    parser.add_argument("--rounds", type=int, default=5, metavar="N")
+
+
+def run_as_asked(asked: argparse.Namespace) -> None:
+    """Measure, and print a table."""
+    asyncio.run(main(asked.posts, asked.rounds))
 
 
 async def main(posts: int, rounds: int) -> None:
