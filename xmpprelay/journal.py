@@ -11,6 +11,7 @@ put through the audience function before it leaves this room.
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
@@ -23,7 +24,7 @@ from xmpprelay.core.work import Held, Read
 from xmpprelay.store import queries
 from xmpprelay.store.database import Database
 from xmpprelay.store.dedupe import key_of, posts_by_key
-from xmpprelay.store.posts import ChangeRow, PostRow, append_post, change_post
+from xmpprelay.store.posts import ChangeRow, PostRow, append_post, change_post, nowhere
 
 _PORTION: Final = 1000
 """Posts read at once: between two portions, other people's questions have their turn."""
@@ -70,6 +71,8 @@ class Journal:
         UnknownPost when what is boosted is gone. Cancelling the future changes nothing: the post is
         made, and sent.
         """
+        if row.lanes is nowhere:  # without rows a crash would end its fan-out
+            row = replace(row, lanes=self._graph.lanes)
         return self._db.submit(append_post, row, committed=self._opened)
 
     def change(self, row: ChangeRow) -> asyncio.Future[Appended]:
@@ -77,6 +80,8 @@ class Journal:
 
         Raises, or puts into the future, what `append` does, and Refused.
         """
+        if row.lanes is nowhere:
+            row = replace(row, lanes=self._graph.lanes)
         return self._db.submit(change_post, row, committed=self._opened)
 
     def _opened(self, appended: Appended) -> None:

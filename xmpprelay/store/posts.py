@@ -39,7 +39,8 @@ MAX_EDITS: Final = 5
 _NO_LANES: Final[tuple[str, ...]] = ()
 
 
-def _nowhere(_: Post) -> Sequence[str]:
+def nowhere(_: Post) -> Sequence[str]:
+    """Nobody has to get it."""
     return _NO_LANES
 
 
@@ -52,7 +53,7 @@ class PostRow:
     lang: str | None = None
     origin: str | None = None  # <origin-id/>: makes the post the same for as long as it lives
     stanza_id: str | None = None  # without an origin: for ten minutes, and with the same text
-    lanes: Callable[[Post], Sequence[str]] = _nowhere
+    lanes: Callable[[Post], Sequence[str]] = nowhere
     # Gives the lanes in which somebody may have to get it. Asked when the post gets its number, so
     # that what was committed while the row waited counts.
     kind: Kind = Kind.POST  # not a change
@@ -231,7 +232,7 @@ class ChangeRow:
     mentions: tuple[int, ...] = ()  # whom the new text names
     origin: str | None = None
     stanza_id: str | None = None
-    lanes: Callable[[Post], Sequence[str]] = _nowhere
+    lanes: Callable[[Post], Sequence[str]] = nowhere
 
     @property
     def said(self) -> str:
