@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, note, settings
+from hypothesis import HealthCheck, example, given, note, settings
 from hypothesis import strategies as st
 
 from tests.unit.less_world import ALICE, AUTHORS, BOB, CAROL, HOUR, MINUTE, Scene, scene
@@ -173,6 +173,14 @@ async def play(settled: Path, story: list[tuple[Any, ...]]) -> None:
     suppress_health_check=[HealthCheck.too_slow],
 )
 @given(story=steps)
+@example(
+    story=[  # two wait for their fan-out when the relay ends
+        ("post", ALICE, None, 2, False),
+        ("restart",),
+        ("post", ALICE, None, 1, False),
+        ("digest", of_author(ALICE), HOUR),
+    ]
+)
 def test_each_post_comes_once_or_is_withheld_by_a_rule(
     settled: Path, story: list[tuple[Any, ...]]
 ) -> None:
