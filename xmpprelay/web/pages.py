@@ -6,7 +6,7 @@ none. There are no scripts, no cookies, and nothing from elsewhere; what people 
 escaped by the templates, all of it.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.resources import files
@@ -31,11 +31,14 @@ from xmpprelay.people import People
 from xmpprelay.profiles import Profiles
 from xmpprelay.web.caching import answer, has_it
 from xmpprelay.web.turns import Turns, is_there
-from xmpprelay.web.views import PostView, Views
+from xmpprelay.web.views import Views
 
 T = TypeVar("T")
 
-Page = Callable[[web.Request], Awaitable[web.Response]]
+Page = Callable[[], bytes]
+"""Makes a page of what was read for it."""
+
+Reading = Callable[[web.Request], Awaitable[Page]]
 
 POSTS: Final = 20
 """On a page of an author."""
@@ -108,21 +111,19 @@ class Pages:
             web.get("/@{handle:[A-Za-z0-9_]+}/{post:[0-9A-Za-z]+}", self._in_turn(self._post)),
         ]
 
-    def _in_turn(self, make: Page) -> Page:
-        """A page that is made in its turn, and shows what may be seen when it is given out."""
+    def _in_turn(self, read: Reading) -> Callable[[web.Request], Awaitable[web.Response]]:
+        """A page that is made in its turn, of what may be seen when it is given out.
+
+        What was read is read once more if something may not be seen any more by then.
+        """
 
         async def made(request: web.Request) -> web.Response:
             async with self._turns.one(lambda: is_there(request)):
                 while True:
                     allowed = self._feeds.allowed()
-                    try:
-                        page = await make(request)
-                    except Exception:  # of somebody who has left meanwhile nothing can be made
-                        if allowed == self._feeds.allowed():
-                            raise
-                        continue
+                    page = await read(request)
                     if allowed == self._feeds.allowed():
-                        return page
+                        return html(request, page())
 
         return made
 
@@ -136,16 +137,16 @@ class Pages:
 
     # The front page
 
-    async def _front(self, request: web.Request) -> web.Response:
-        page = self.templates.page(
+    async def _front(self, _: web.Request) -> Page:
+        authors = await self._authors()
+        return lambda: self.templates.page(
             "front.html",
             join=self._join,
             code=self._code,
             policy=self._place.policy,
             mirrored=self._place.mirrored,
-            authors=[self._views.author(each) for each in await self._authors()],
+            authors=[self._views.author(each) for each in authors],
         )
-        return html(request, page)
 
     async def _authors(self) -> list[Person]:
         """The public authors who have posted lately, the last of them first."""
@@ -170,26 +171,33 @@ class Pages:
             raise web.HTTPPermanentRedirect(self._places.author(now.handle or ""))
         raise web.HTTPNotFound
 
-    async def _author(self, request: web.Request) -> web.Response:
+    async def _author(self, request: web.Request) -> Page:
         person = self._named(request.match_info["handle"])
         before = self._number(request)
         span = Span(POSTS, before=before)
         page = await _read(self._items.of_author(ANYBODY, person, span, self._feeds.shows))
-        profile, view = self._profiles.of(person.id), self._views.author(person)
-        older = ""
-        if not page.complete and page.items:
-            older = f"{view.page}?before={short_id(page.items[0].post.number)}"
-        body = self.templates.page(
-            "author.html",
-            author=view,
-            about=self._views.text(profile.about),
-            url=profile.url,
-            follow=f"xmpp:{view.jid}?subscribe",
-            posts=await self._posts(page.items[::-1]),
-            older=older,
-            later=before is not None,
-        )
-        return html(request, body)
+        parents = await self._parents(page.items)
+
+        def make() -> bytes:
+            profile, view = self._profiles.of(person.id), self._views.author(person)
+            older = ""
+            if not page.complete and page.items:
+                older = f"{view.page}?before={short_id(page.items[0].post.number)}"
+            return self.templates.page(
+                "author.html",
+                author=view,
+                about=self._views.text(profile.about),
+                url=profile.url,
+                follow=f"xmpp:{view.jid}?subscribe",
+                posts=[
+                    self._views.post(item, parents.get(item.post.content.parent or 0))
+                    for item in reversed(page.items)
+                ],
+                older=older,
+                later=before is not None,
+            )
+
+        return make
 
     @staticmethod
     def _number(request: web.Request) -> int | None:
@@ -216,7 +224,7 @@ class Pages:
 
     # Posts
 
-    async def _post(self, request: web.Request) -> web.Response:
+    async def _post(self, request: web.Request) -> Page:
         number = parse_short_id(request.match_info["post"])
         item = None if number is None else await _read(self._items.numbered(ANYBODY, number))
         if item is None or not self._feeds.shows(item.post):
@@ -227,7 +235,7 @@ class Pages:
             raise web.HTTPPermanentRedirect(view.page)
         answers = await _read(self._items.answers_to(ANYBODY, item.post, Span(ANSWERS)))
         before = await self._before(item.post)
-        body = self.templates.page(
+        return lambda: self.templates.page(
             "post.html",
             asked=self._views.post(item, before[-1].post if before else None),
             title=title_of(item.post.content.text),
@@ -238,7 +246,6 @@ class Pages:
             more=not answers.complete,
             reply=f"xmpp:{self._place.home}?message;body={quote(f're #{view.name} ')}",
         )
-        return html(request, body)
 
     async def _before(self, post: Post) -> list[Item]:
         """What it answers, and what that answers, the first of them first."""
@@ -251,13 +258,11 @@ class Pages:
             post = item.post
         return found
 
-    async def _posts(self, items: Sequence[Item]) -> list[PostView]:
-        """Posts with what they answer, if anybody may see that."""
-        parents = await _read(
-            self._items.readable(ANYBODY, (item.post.content.parent for item in items))
-        )
-        shown = {number: post for number, post in parents.items() if self._feeds.shows(post)}
-        return [self._views.post(item, shown.get(item.post.content.parent or 0)) for item in items]
+    async def _parents(self, items: Sequence[Item]) -> Mapping[int, Post]:
+        """What these answer, by its number, if anybody may see that."""
+        numbers = (item.post.content.parent for item in items)
+        found = await _read(self._items.readable(ANYBODY, numbers))
+        return {number: post for number, post in found.items() if self._feeds.shows(post)}
 
 
 class Templates:
