@@ -18,9 +18,9 @@ def _tells(_took_s: float) -> None:
     os.write(1, b"step\n")  # at once, unbuffered
 
 
-async def run(url: str) -> None:
-    db = await Database.open(url, now=lambda: datetime.now(UTC))
-    room = Retention(
+def room_of(db: Database) -> Retention:
+    """One that keeps posts for 400 days, and does not pause."""
+    return Retention(
         db,
         Delivery(Graph(["example.org"])),
         timedelta(days=400),
@@ -29,6 +29,11 @@ async def run(url: str) -> None:
         now=lambda: datetime.now(UTC),
         pause_s=0,
     )
+
+
+async def run(url: str) -> None:
+    db = await Database.open(url, now=lambda: datetime.now(UTC))
+    room = room_of(db)
     await room.round()
     db.timed(_tells)
     await room.round()

@@ -8,10 +8,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-from xmpprelay.core.delivery import Delivery
-from xmpprelay.core.graph import Graph
+from tests.faults.retention_child import room_of
 from xmpprelay.core.model import DeliveryRows, Kind, Mode, Standing
-from xmpprelay.retention import Retention
 from xmpprelay.store.database import Database
 from xmpprelay.store.operations import FollowRow, add_follow, add_person, store_delivery
 from xmpprelay.store.posts import PostRow, append_post
@@ -30,15 +28,7 @@ async def test_what_is_needed_survives_kill_9_and_the_rest_goes_later(tmp_path: 
         before, left = left, _numbers(path)
         assert needed <= left < before, "each time some have gone"
     db = await Database.open(f"sqlite:///{path}", now=lambda: datetime.now(UTC))
-    room = Retention(
-        db,
-        Delivery(Graph(["example.org"])),
-        timedelta(days=400),
-        None,
-        changed=lambda _: None,
-        now=lambda: datetime.now(UTC),
-        pause_s=0,
-    )
+    room = room_of(db)
     await room.round()
     await room.round()
     made = await db.write(append_post, PostRow(1, "the next"))
