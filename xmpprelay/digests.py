@@ -26,7 +26,7 @@ import re
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from functools import lru_cache
 from typing import Final
@@ -34,7 +34,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from xmpprelay.core.delivery import Delivery
 from xmpprelay.core.graph import Graph
-from xmpprelay.core.model import Kind, Post, Rest
+from xmpprelay.core.model import Kind, Post
 from xmpprelay.core.recipients import State
 from xmpprelay.core.routing import Outlet, decide
 from xmpprelay.core.text import short_id
@@ -463,7 +463,7 @@ class Digests:
         text = "\n".join(self.line(post) for post in newest)
         left = None
         if remain:
-            left = Rest(rest.first, numbers[0] - 1, rest.taken)
+            left = replace(rest, last=numbers[0] - 1)
             older = Counter(counts)
             older.subtract(post.author for post in newest)
             most = (+older).most_common(NAMED)

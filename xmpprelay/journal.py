@@ -166,6 +166,7 @@ class Journal:
                 for post in self._allowed(found, person, personal)
                 if author in (None, post.author)
                 and post.number not in personal
+                and rest.holds(post.number)
                 and post.number < taken.get(post.author, rest.last + 1)
             )
         return left[-limit:], max(0, len(left) - limit)

@@ -8,7 +8,7 @@ through `Wire`, whichever door the change came by: four doors, one record (S5.1)
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum
 from typing import Final, Protocol, TypeVar
@@ -411,7 +411,7 @@ class People:
         if author is not None and numbers:
             left = without(rest, author.id, numbers[0])
         elif author is None:
-            left = Rest(rest.first, numbers[0] - 1, rest.taken) if remain else None
+            left = replace(rest, last=numbers[0] - 1) if remain else None
         self._delivery.fetch(person.id, numbers, left, self._now())
         self._wake()
         return len(numbers), remain

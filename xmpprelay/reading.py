@@ -172,7 +172,7 @@ class Reading:
         if not self._delivery.waits_for(reader, number):
             return "was sent to you"
         rest = self._delivery.rest_of(reader)
-        if rest is not None and rest.first <= number <= rest.last:
+        if rest is not None and rest.holds(number):
             return "waits for your `more`"
         return "waits for your return"
 

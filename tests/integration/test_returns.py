@@ -1,12 +1,13 @@
 """Who is away gets it later: the return, `more` and `skip`, people who hide presence (S11)."""
 
 import asyncio
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 from tests.integration.clients import DELAY, HINTS, Person, Stanza, count
 from tests.integration.wire import wired
 from tests.integration.world import World
+from xmpprelay.core.model import Rest
 from xmpprelay.core.recipients import BLIND_PER_DAY
 from xmpprelay.core.work import Held, Read
 
@@ -300,6 +301,20 @@ async def test_presence_that_is_shown_directly_counts_until_it_ends(world: World
     await posts(alice, 26, 55)
     await bob.fence()
     assert bob.posts() == numbered(1, 45), "and then the day's twenty begin"
+
+
+async def test_more_brings_nothing_that_he_has_had_in_between(world: World) -> None:
+    alice, bob = await author_and_follower(world)
+    await posts(alice, 1, 10)
+    await bob.gets_post("post 10")
+    service, person = world.service, world.service.graph.by_jid(bob.jid)
+    assert person is not None
+    end = service.delivery.next_number
+    rest = Rest(end - 9, end - 1, whole_from=end - 2, listed=(end - 9, end - 6))
+    service.delivery.fetch(person.id, (), rest, datetime.now(UTC))
+    assert await bob.says("more") == "The last 4."
+    await bob.fence()
+    assert bob.posts()[10:] == ["post 2", "post 5", "post 9", "post 10"]
 
 
 async def test_of_many_who_return_one_is_read_for_at_a_time(tmp_path: Path) -> None:

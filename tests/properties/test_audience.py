@@ -167,7 +167,8 @@ class Town(Fanout):
         for who in PEOPLE:
             rest = self.delivery.rest_of(who)
             if rest is not None:  # the next return replaces it
-                self.left.setdefault(who, set()).update(range(rest.first, rest.last + 1))
+                span = range(rest.first, rest.last + 1)
+                self.left.setdefault(who, set()).update(n for n in span if rest.holds(n))
 
     def check(self, who: int, post: Post) -> None:
         """X = 0: what is written is allowed now."""

@@ -139,7 +139,29 @@ def test_what_is_left_to_more_is_not_missed_any_more() -> None:
     relay.answer()  # the first of the newest is there
     relay.store()
     assert relay.standing() == (42, ())
-    assert relay.delivery.rest_of(BOB) == Rest(40, 40)
+    assert relay.delivery.rest_of(BOB) == Rest(40, 40, whole_from=41, listed=(40,))
+
+
+@pytest.mark.parametrize("in_memory", [1000, 5])
+def test_what_more_was_to_bring_is_left_without_what_he_has_had_since(in_memory: int) -> None:
+    """He goes before it is sent, and comes after long."""
+    relay = away(60, span=DAY, sizes=Sizes(recent=in_memory))
+    relay.comes(BOB)
+    _read_on(relay)
+    relay.goes(BOB)
+    relay.delivery.fetch(BOB, range(50, 80), Rest(40, 49), relay.now)
+    for _ in range(30):
+        relay.post()
+    relay.settle()
+    relay.take_written()
+    relay.later(DAY)
+    relay.comes(BOB)
+    _read_on(relay)
+    assert relay.take_written() == [(BOB, n) for n in range(110, 130)]
+    rest = relay.delivery.rest_of(BOB)
+    assert rest == relay.standings[BOB].rest
+    assert rest is not None
+    assert [n for n in range(130) if rest.holds(n)] == [*range(50, 80), *range(100, 110)]
 
 
 def test_what_was_planned_is_planned_anew_when_its_batch_is_lost() -> None:
@@ -353,6 +375,15 @@ def test_what_is_read_is_sent_as_it_is_by_then() -> None:
 
 
 # Reading the journal
+
+
+def _read_on(relay: Relay) -> None:
+    """Answer everything, what is asked of the journal too, until he is live."""
+    while relay.state() is State.CATCHING:
+        for read in relay.of(Read):
+            assert isinstance(read, Read)
+            relay.delivery.looked_up(BOB, relay.read_for(read))
+        relay.settle()
 
 
 def long_away(posts: int) -> Relay:

@@ -170,6 +170,13 @@ class Rest:
     last: int
     taken: tuple[tuple[int, int], ...] = ()
     # (author, number): of this author everything from `number` up was fetched by `more AUTHOR`
+    whole_from: int = 0  # below this number, where his absence began, only what is `listed`:
+    listed: tuple[int, ...] = ()  # what else lies there he has had; ascending
+
+    def holds(self, number: int) -> bool:
+        """Whether a number lies in it."""
+        whole = number >= self.whole_from or number in self.listed
+        return whole and self.first <= number <= self.last
 
 
 @dataclass(frozen=True, slots=True)

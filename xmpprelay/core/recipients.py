@@ -219,7 +219,7 @@ class Recipient:
 
     def left_to_more(self, number: int) -> bool:
         """Whether a number lies in what his last return left to `more`."""
-        return self.rest is not None and self.rest.first <= number <= self.rest.last
+        return self.rest is not None and self.rest.holds(number)
 
     def returns(self, *, planned: bool, next_number: int) -> Catch:
         """A return that begins now."""

@@ -178,7 +178,10 @@ def _plan(
         return frozenset()
     for author in left.values():
         catch.note[author] = catch.note.get(author, 0) + 1
-    catch.rest = Rest(min(left), max(left))
+    away_from = _away_from(recent, recipient)
+    listed = tuple(sorted(number for number in left if number < away_from))
+    whole_from = away_from if listed else 0
+    catch.rest = Rest(min(left), max(left), whole_from=whole_from, listed=listed)
     return frozenset(left)
 
 

@@ -191,9 +191,14 @@ def _list_text(values: Iterable[int | str]) -> str:
 
 
 def _rest_text(rest: Rest) -> str:
-    return json.dumps([rest.first, rest.last, rest.taken], separators=(",", ":"))
+    value = [rest.first, rest.last, rest.taken]
+    if rest.listed:
+        value += [rest.whole_from, rest.listed]
+    return json.dumps(value, separators=(",", ":"))
 
 
 def _rest_of(text: str) -> Rest:
-    first, last, taken = json.loads(text)
-    return Rest(first, last, tuple((author, number) for author, number in taken))
+    first, last, taken, *more = json.loads(text)
+    whole_from, listed = more or (0, ())
+    by_author = tuple((author, number) for author, number in taken)
+    return Rest(first, last, by_author, whole_from, tuple(listed))

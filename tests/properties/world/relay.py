@@ -7,6 +7,7 @@ the stream.
 
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from random import Random
 from typing import Final
 
@@ -448,7 +449,7 @@ class Relay:
         left = []
         for number in range(rest.first, rest.last + 1):
             post = self._disk.posts.get(number)
-            if post is None or author not in (None, post.author):
+            if post is None or author not in (None, post.author) or not rest.holds(number):
                 continue
             there = number < taken.get(post.author, rest.last + 1)
             if there and decide(self.graph, post, person).yes:
@@ -459,7 +460,7 @@ class Relay:
         if author is not None and numbers:
             after = without(rest, author, numbers[0])
         elif author is None:
-            after = Rest(rest.first, numbers[0] - 1, rest.taken) if remain else None
+            after = replace(rest, last=numbers[0] - 1) if remain else None
         self._agenda.note(f"{person} asks for more: {numbers}")
         self._ledger.fetched(person, numbers)
         self.delivery.fetch(person, numbers, after, self._agenda.now())
