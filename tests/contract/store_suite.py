@@ -537,7 +537,7 @@ class StoreSuite:
             away_from=7,
             away_at=clock.now(),
             missed=(2, 5),
-            rest=Rest(1, 6, ((bob, 3), (alice, 4)), whole_from=4, listed=(1, 3)),
+            rest=Rest(1, 6, ((bob, 3), (alice, 4)), whole_from=4, listed=(1, 3), to_come=(5,)),
             grant=Grant.REFUSED,
             day=20513,
             used=20,

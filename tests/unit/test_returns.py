@@ -256,6 +256,25 @@ def test_a_lower_number_that_passes_him_during_a_batch_comes_with_the_next() -> 
     assert relay.standing() == (None, ())
 
 
+def test_what_is_still_to_pass_him_is_not_left_to_more() -> None:
+    """Between what Erin has posted to bob alone is Alice's 41, which stands below him."""
+    relay = Relay((*range(3, 9), BOB), sizes=Sizes(window=2))
+    relay.follow(BOB, ERIN)
+    relay.delivery.set_catchup(BOB, 0)
+    relay.comes(*range(3, 9))
+    relay.settle()
+    for author in (ERIN, ALICE, ERIN):
+        relay.commit(author)
+    relay.later(DAY)
+    relay.turn()
+    relay.comes(BOB)
+    relay.answer_first()
+    relay.store()
+    assert relay.delivery.rest_of(BOB) == Rest(40, 42, to_come=(41,))
+    relay.settle()
+    assert [n for person, n in relay.take_written() if person == BOB] == [41]
+
+
 def test_a_look_waits_for_what_is_under_way_to_him() -> None:
     relay = live(BOB)
     relay.post()

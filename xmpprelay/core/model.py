@@ -172,11 +172,12 @@ class Rest:
     # (author, number): of this author everything from `number` up was fetched by `more AUTHOR`
     whole_from: int = 0  # below this number, where his absence began, only what is `listed`:
     listed: tuple[int, ...] = ()  # what else lies there he has had; ascending
+    to_come: tuple[int, ...] = ()  # not these: their fan-out had yet to pass him; ascending
 
     def holds(self, number: int) -> bool:
         """Whether a number lies in it."""
         whole = number >= self.whole_from or number in self.listed
-        return whole and self.first <= number <= self.last
+        return whole and self.first <= number <= self.last and number not in self.to_come
 
 
 @dataclass(frozen=True, slots=True)

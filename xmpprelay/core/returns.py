@@ -60,7 +60,8 @@ def look(
     lane = recipient.lane
     lacked, personal = _lacked(graph, recent, recipient, catch, upto)
     ready = [post for post in lacked if lane.passed(post.number, recipient.id)]
-    skipped = _plan(recent, recipient, catch, ready, personal, now)
+    to_come = {post.number for post in lacked} - {post.number for post in ready}
+    skipped = _plan(recent, recipient, catch, ready, to_come, personal, now)
     ready = [post for post in ready if post.number not in skipped]
     if not ready and not skipped:
         return Nothing() if complete else ReadOn(_read(recent, recipient, catch))
@@ -158,10 +159,14 @@ def _plan(
     recipient: Recipient,
     catch: Catch,
     ready: list[Post],
+    to_come: set[int],
     personal: frozenset[int],
     now: datetime,
 ) -> frozenset[int]:
-    """At the first look of a longer absence: what is left to `more` (S11.2)."""
+    """At the first look of a longer absence: what is left to `more` (S11.2).
+
+    A rest is a span of numbers: it says what in it he has had, or will have live.
+    """
     if catch.planned:
         return frozenset()
     catch.planned = True
@@ -181,7 +186,9 @@ def _plan(
     away_from = _away_from(recent, recipient)
     listed = tuple(sorted(number for number in left if number < away_from))
     whole_from = away_from if listed else 0
-    catch.rest = Rest(min(left), max(left), whole_from=whole_from, listed=listed)
+    first, last = min(left), max(left)
+    live = tuple(sorted(number for number in to_come if first < number < last))
+    catch.rest = Rest(first, last, (), whole_from, listed, live)
     return frozenset(left)
 
 

@@ -5,6 +5,7 @@ The only place that knows how a standing's lists are written down. No query live
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import astuple
 from typing import Any, Final, TypeAlias
 
 from sqlalchemy import Connection, Row, select
@@ -191,14 +192,11 @@ def _list_text(values: Iterable[int | str]) -> str:
 
 
 def _rest_text(rest: Rest) -> str:
-    value = [rest.first, rest.last, rest.taken]
-    if rest.listed:
-        value += [rest.whole_from, rest.listed]
-    return json.dumps(value, separators=(",", ":"))
+    return json.dumps(astuple(rest), separators=(",", ":"))
 
 
 def _rest_of(text: str) -> Rest:
     first, last, taken, *more = json.loads(text)
-    whole_from, listed = more or (0, ())
+    whole_from, listed, to_come = more or (0, (), ())  # in a database of before there are three
     by_author = tuple((author, number) for author, number in taken)
-    return Rest(first, last, by_author, whole_from, tuple(listed))
+    return Rest(first, last, by_author, whole_from, tuple(listed), tuple(to_come))
