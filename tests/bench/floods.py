@@ -40,7 +40,7 @@ from tests.bench.incoming import (
     probe,
 )
 from tests.bench.latency import percentile, running
-from tests.bench.usage import usage_of
+from xmpprelay.bench.usage import usage_of
 from xmpprelay.quickstart.relay_process import RelayProcess
 
 WRITERS: Final = 10

@@ -24,7 +24,7 @@ from typing import Final
 
 from tests.bench.latency import NO_LIMITS, running
 from tests.bench.stub import Stub
-from tests.bench.usage import Usage, usage_of
+from xmpprelay.bench.usage import Usage, usage_of
 from xmpprelay.quickstart.relay_process import RelayProcess
 
 MARKER: Final = "@count.this@"

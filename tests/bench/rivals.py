@@ -1,108 +1,82 @@
-"""The ways in which one text comes to many followers, all driven alike.
+"""What a private server's followers are measured with: accounts for them, and the ways to them.
 
-- The server's own pubsub: a node of the author's PEP (XEP-0163) to which each follower has
-  subscribed. On both servers it is their quickest one: it runs inside them.
-- A component that calls slixmpp's `send_message()` for each follower (`plain.py`).
-- The relay, a process as an operator runs it, without limits; its followers let it see that they
-  are there.
-
-Each is a context manager that makes the followers its own. `sends` only writes the author's stanza:
-an IQ to the server, a chat message to the other two.
+The server's own pubsub and the relay are those of `xmpprelay bench`. Beside them stands a component
+that calls slixmpp's `send_message()` for each follower (`plain.py`).
 """
 
 import asyncio
+import contextlib
 import multiprocessing
-import tempfile
-from collections.abc import Sequence
-from pathlib import Path
-from typing import ClassVar, Final, Protocol, Self
+from collections.abc import AsyncIterator, Sequence
+from typing import Final, Self
 
 from tests.bench import plain
-from tests.bench.crowd import Step
-from tests.bench.followers import Followers
-from tests.bench.pubsub import NO_LIMITS
-from tests.integration.clients import Person, new_id
-from tests.integration.pubsub import MICROBLOG, entry, form, publish, pubsub, subscribe
 from tests.servers import new_account
+from tests.servers.ejabberd import Ejabberd
+from xmpprelay.bench.author import Author
+from xmpprelay.bench.dialogues import Login, Tls, Where
+from xmpprelay.bench.followers import Followers
+from xmpprelay.bench.ways import OwnPubsub, Relay, RelayOfBench, Way
 from xmpprelay.errors import StreamError
 from xmpprelay.quickstart.private_server import PrivateServer
-from xmpprelay.quickstart.relay_process import RelayProcess
+from xmpprelay.quickstart.prosody import Prosody
 
 PLAIN_DOMAIN: Final = "plain.test"
 PLAIN_SECRET: Final = "plain"
+PASSWORD: Final = "secret"
+NAMES: Final = {way.short: way.name for way in (OwnPubsub, Relay)} | {
+    "plain": "send_message() to each"
+}
+
 _LOGS_IN_WITHIN_S: Final = 30.0
+_ACCOUNTS_AT_ONCE: Final = 500
+"""That ejabberd makes in one go, which takes it a moment."""
 
 
-class Way(Protocol):
-    """One way to all followers."""
-
-    name: ClassVar[str]  # in the table
-    short: ClassVar[str]  # in the JSON
-
-    def __init__(self, server: PrivateServer, followers: Followers) -> None: ...
-    @property
-    def pid(self) -> int | None:
-        """Of the process that does it; None: it is the server itself."""
-
-    async def __aenter__(self) -> Self: ...
-    async def __aexit__(self, *_: object) -> None: ...
-    def sends(self, text: str) -> None: ...
+def clients_of(server: PrivateServer) -> Where:
+    """Where its clients connect to; no private server has TLS."""
+    return Where(server.host, server.c2s_port, Tls.NONE)
 
 
-class OwnPubsub:
-    """The server's own."""
+@contextlib.asynccontextmanager
+async def followers_of(server: PrivateServer, count: int) -> AsyncIterator[Followers]:
+    """So many people of a private server, who are there."""
+    names = [f"f{number}" for number in range(count)]
+    await make_accounts(server, names)
+    logins = [Login(f"{name}@{server.domain}", PASSWORD) for name in names]
+    async with Followers(clients_of(server), logins, server=server.name) as followers:
+        yield followers
 
-    name = "the server's own pubsub"
-    short = "own"
-    pid = None
 
-    def __init__(self, server: PrivateServer, followers: Followers) -> None:
-        self._server, self._followers = server, followers
-
-    async def __aenter__(self) -> Self:
-        self._author = await _author(self._server, "publisher")
-        config = form("http://jabber.org/protocol/pubsub#node_config", access_model="open")
-        made = await self._author.asks(
-            self._author.jid,
-            pubsub(f"<create node='{MICROBLOG}'/><configure>{config}</configure>"),
-            "set",
-        )
-        if made.type != "result":
-            raise StreamError(f"{self._server.name} makes no node: {made}")
-        subscribes = subscribe("{jid}")
-        await self._followers.say(
-            Step(
-                f"<iq type='set' id='subscribe' to='{self._author.jid}'>{subscribes}</iq>",
-                until=rb"subscription=['\"]subscribed",
-            )
-        )
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._author.drops()
-
-    def sends(self, text: str) -> None:
-        author = self._author
-        published = publish(entry(text))
-        author.sends_raw(f"<iq type='set' id='{new_id()}' to='{author.jid}'>{published}</iq>")
-        author.mail.forget()
+@contextlib.asynccontextmanager
+async def ways_of(server: PrivateServer, followers: Followers) -> AsyncIterator[list[Way]]:
+    """All three, ready to be measured; the first is what the others are compared with."""
+    account = await new_account(server, "author")
+    async with contextlib.AsyncExitStack() as ending:
+        have = ending.enter_async_context
+        author = await have(Author(clients_of(server), Login(account.jid, account.password)))
+        process = await have(RelayOfBench(server, author))
+        yield [
+            await have(OwnPubsub(author, followers)),
+            await have(PlainComponent(server, author, followers)),
+            await have(Relay(author, followers, process)),
+        ]
 
 
 class PlainComponent:
     """`send_message()` to each."""
 
-    name = "send_message() to each"
+    name = NAMES["plain"]
     short = "plain"
 
-    def __init__(self, server: PrivateServer, followers: Followers) -> None:
-        self._server = server
+    def __init__(self, server: PrivateServer, author: Author, followers: Followers) -> None:
+        self._server, self._author = server, author
         context = multiprocessing.get_context("spawn")  # this process has a loop that runs
         self._pipe, theirs = context.Pipe()
         place = (PLAIN_DOMAIN, PLAIN_SECRET, server.host, server.component_port, followers.jids)
         self._process = context.Process(target=plain.live, args=(theirs, *place), daemon=True)
 
     async def __aenter__(self) -> Self:
-        self._author = await _author(self._server, "writer")
         self._process.start()
         if not await asyncio.to_thread(self._pipe.poll, _LOGS_IN_WITHIN_S):
             raise StreamError(f"{self._server.name} does not let {PLAIN_DOMAIN} log in.")
@@ -111,67 +85,28 @@ class PlainComponent:
     async def __aexit__(self, *_: object) -> None:
         self._process.kill()
         await asyncio.to_thread(self._process.join)
-        await self._author.drops()
 
     @property
     def pid(self) -> int | None:
         return self._process.pid
 
     def sends(self, text: str) -> None:
-        self._author.sends(text, to=PLAIN_DOMAIN)
+        self._author.chats(PLAIN_DOMAIN, text, "plain")
 
 
-class Relay:
-    """This program."""
-
-    name = "the relay"
-    short = "relay"
-
-    def __init__(self, server: PrivateServer, followers: Followers) -> None:
-        self._server, self._followers = server, followers
-        self._folder = tempfile.TemporaryDirectory(prefix="xmpprelay-bench-")
-        self._process = RelayProcess(Path(self._folder.name), server, NO_LIMITS)
-
-    async def __aenter__(self) -> Self:
-        self._author = await _author(self._server, "columnist")
-        await self._process.start()
-        await self._author.joins("columnist")
-        await self._imports(self._followers.jids)
-        # Who says that he follows is asked to let it be seen whether he is there (S5.5).
-        home = self._author.home
-        await self._followers.say(
-            Step(
-                f"<message to='{home}' type='chat'><body>follow columnist</body></message>",
-                until=rb"<presence [^>]*type=['\"]subscribe['\"]",
-                answer=f"<presence to='{home}' type='subscribed'/>",
-            )
-        )
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._author.drops()
-        await self._process.stop()
-        self._folder.cleanup()
-
-    @property
-    def pid(self) -> int | None:
-        return self._process.pid
-
-    def sends(self, text: str) -> None:
-        self._author.sends(text)
-        self._author.mail.forget()
-
-    async def _imports(self, jids: Sequence[str]) -> None:
-        table = Path(self._folder.name) / "people.csv"
-        table.write_text("jid,handle,follows\n" + "".join(f"{jid},,columnist\n" for jid in jids))
-        await self._process.command("people", "import", str(table))
-
-
-WAYS: Final[tuple[type[Way], ...]] = (OwnPubsub, PlainComponent, Relay)
-"""The first is what the others are compared with."""
-
-
-async def _author(server: PrivateServer, name: str) -> Person:
-    """Somebody who is there, with an account of his own."""
-    person = Person(await new_account(server, name), server.component_domain)
-    return await person.comes()
+async def make_accounts(server: PrivateServer, names: Sequence[str]) -> None:
+    """Accounts for all of them, by the quickest way that the server has."""
+    if isinstance(server, Prosody):
+        await server.add_user(names[0], PASSWORD)
+        (first,) = server.folder.glob(f"data/*/accounts/{names[0]}.dat")
+        for name in names[1:]:  # `prosodyctl` would be a process each
+            path = first.with_name(f"{name}.dat")
+            path.write_text(f'return {{\n\t["password"] = "{PASSWORD}";\n}};\n')
+            path.chmod(0o644)  # it is another user's, where this one is root
+    elif isinstance(server, Ejabberd):
+        for at in range(0, len(names), _ACCOUNTS_AT_ONCE):
+            some = ",".join(f'<<"{name}">>' for name in names[at : at + _ACCOUNTS_AT_ONCE])
+            made = f'ejabberd_auth:try_register(Name, <<"{server.domain}">>, <<"{PASSWORD}">>)'
+            await server.ask(f"[ok = {made} || Name <- [{some}]], ok.")
+    else:
+        raise TypeError(f"nobody knows how accounts are made on {server.name}")

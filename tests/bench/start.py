@@ -22,8 +22,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
-from tests.bench.usage import usage_of
 from tests.integration.process import RelayProcess
+from xmpprelay.bench.usage import usage_of
 from xmpprelay.core.handles import skeleton
 from xmpprelay.quickstart.prosody import Prosody
 from xmpprelay.store.database import Database

@@ -24,10 +24,9 @@ import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from xmpprelay.errors import XmppRelayError
-from xmpprelay.quickstart.prosody import Prosody
 from xmpprelay.store.database import Database
 from xmpprelay.store.queue import depths
 
@@ -43,18 +42,42 @@ _OURS: Final = ("XMPPRELAY_CONFIG", "XMPPRELAY_SECRET", "NOTIFY_SOCKET")
 """Variables that are meant for somebody else's relay, if they are set."""
 
 
+class ComponentPlace(Protocol):
+    """A server, and the component that a relay is on it; a private server is one."""
+
+    @property
+    def domain(self) -> str:
+        """The server's own."""
+
+    @property
+    def component_domain(self) -> str:
+        """The relay's."""
+
+    @property
+    def component_secret(self) -> str:
+        """What both know."""
+
+    @property
+    def host(self) -> str:
+        """Where it listens for components."""
+
+    @property
+    def component_port(self) -> int:
+        """Where it listens for components."""
+
+
 class RelayFailed(XmppRelayError):
     """The relay, or a command of it, did not do what was asked."""
 
 
 class RelayProcess:
-    """A relay on a private server. `limits`, `primary` and `web` are options of those tables of its
-    configuration."""
+    """A relay on a server, mostly a private one. `limits`, `primary` and `web` are options of those
+    tables of its configuration."""
 
     def __init__(
         self,
         folder: Path,
-        server: Prosody,
+        server: ComponentPlace,
         limits: Mapping[str, float] | None = None,
         primary: Mapping[str, object] | None = None,
         web: Mapping[str, object] | None = None,

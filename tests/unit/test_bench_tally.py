@@ -1,11 +1,11 @@
-"""What the followers of a benchmark know of the posts that they had (tests/bench/crowd.py)."""
+"""What the followers of a benchmark know of the posts that they had (xmpprelay/bench/tally.py)."""
 
 from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.bench.crowd import Run, account_of, marks_in
+from xmpprelay.bench.tally import Run, account_of, marks_in
 
 STREAM = b"<message><body>A ~3.14~ post</body></message><message>~0.2~ and ~0.2~ twice</message>"
 
@@ -24,7 +24,7 @@ def test_what_is_lost_and_what_comes_twice_is_told() -> None:
     well.came(0, 0, 1.0)
     for follower, post in ((0, 0), (1, 0), (1, 0), (1, 1), (1, 0)):
         run.came(follower, post, 1.0)
-    account = account_of([well, run])
+    account = account_of([well, run], ["f0", "f1"])
     assert (account.expected, account.lost, account.doubled) == (5, 1, 2)
     assert account.examples == ("f0 had post 1.1 0 times", "f1 had post 1.0 3 times")
 

@@ -1,6 +1,6 @@
 """Followers who are really logged in, in one light process of their own (`crowd.py`).
 
-    async with Followers(server, 1000) as followers:
+    async with Followers(where, logins) as followers:
         await followers.say(Step("<iq …>", until=rb"…"))    # each of them
         posts = await followers.expect(20)
         …                                                   # posts.text(0) and so on are sent
@@ -12,35 +12,20 @@ The times are those of `time.perf_counter`, one clock for all processes of a mac
 import asyncio
 import multiprocessing
 import resource
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Self
 
-from tests.bench.crowd import (
-    CLOSED,
-    LOGIN,
-    NO_PLAIN,
-    PASSWORD,
-    REFUSED,
-    Account,
-    Step,
-    Where,
-    live,
-)
-from tests.servers.ejabberd import Ejabberd
+from xmpprelay.bench.advice import sentence
+from xmpprelay.bench.crowd import Talk, Told, Who, live
+from xmpprelay.bench.dialogues import REMOVE, Login, Step, Trouble, Where, login
+from xmpprelay.bench.tally import Account, text_of
 from xmpprelay.errors import StreamError, XmppRelayError
-from xmpprelay.quickstart.private_server import PrivateServer
-from xmpprelay.quickstart.prosody import Prosody
 
-CHARACTERS: Final = 160
-"""Of a post's text."""
-
-_REST: Final = "and so on, as somebody writes who has things to tell to all who follow her; " * 3
+Progress = Callable[[int, int], None]
+"""So many done, of so many."""
 
 _OTHER_FILES: Final = 200
 """What a server has open besides the connections; a guess."""
-
-_ACCOUNTS_AT_ONCE: Final = 500
-"""That ejabberd makes in one go, which takes it a moment."""
 
 
 class Posts:
@@ -54,7 +39,7 @@ class Posts:
 
     def text(self, number: int) -> str:
         """The text of one, with its mark in it."""
-        return f"A post ~{self._run}.{number}~ {_REST}"[:CHARACTERS]
+        return text_of(self._run, number)
 
     def arrived(self, number: int, first: float, last: float) -> None:
         """Everybody has had one."""
@@ -76,52 +61,88 @@ class Posts:
 
 
 class Followers:
-    """So many people of a server, with their clients; they are gone when this process is.
+    """People of a server with their clients.
 
-    StreamError when they cannot log in, with the setting of the server that is in the way.
+    `server` is its kind (`advice.py`), None if that is not known. `makes`: they make their accounts
+    themselves, and remove them at the end. As a context manager they are logged in; StreamError
+    when they cannot, with the setting of the server that is in the way.
     """
 
-    def __init__(self, server: PrivateServer, count: int) -> None:
-        self.names = [f"f{number}" for number in range(count)]
-        self.jids = [f"{name}@{server.domain}" for name in self.names]
+    def __init__(
+        self,
+        where: Where,
+        logins: Sequence[Login],
+        *,
+        server: str | None = None,
+        makes: bool = False,
+        tell: Progress = lambda done, of: None,
+    ) -> None:
+        self.jids = [each.jid for each in logins]
+        self.kept: tuple[str, ...] = ()  # at the end: who could not remove his account
+        self._where = where
         self._server = server
+        self._makes = makes
+        self._tell = tell
         context = multiprocessing.get_context("spawn")  # this process has a loop that runs
         self._pipe, self._theirs = context.Pipe()
-        where = Where(server.host, server.c2s_port, server.domain)
-        self._process = context.Process(target=live, args=(self._theirs, where, count), daemon=True)
+        self._process = context.Process(
+            target=live, args=(self._theirs, where, list(logins)), daemon=True
+        )
         self._posts: list[Posts] = []
         self._answer: asyncio.Future[Any] | None = None
 
     async def __aenter__(self) -> Self:
-        """They have accounts, and are there."""
-        await make_accounts(self._server, self.names)
+        """They are there."""
         self._process.start()
         self._theirs.close()  # else the end of the process would not be seen
         asyncio.get_running_loop().add_reader(self._pipe.fileno(), self._hear)
         try:
-            await self.say(*LOGIN)
+            await self.say(*login(self._where.tls, makes=self._makes))
         except BaseException:
             await self.__aexit__()
             raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        asyncio.get_running_loop().remove_reader(self._pipe.fileno())
-        self._pipe.close()
-        self._process.kill()
-        await asyncio.to_thread(self._process.join)
+        try:
+            if self._makes and self._process.is_alive():
+                await self._remove()
+        finally:
+            asyncio.get_running_loop().remove_reader(self._pipe.fileno())
+            self._pipe.close()
+            self._process.kill()
+            await asyncio.to_thread(self._process.join)
+
+    async def _remove(self) -> None:
+        """Remove the accounts that were made."""
+        refused = await self.undo(REMOVE)
+        # Of a login that was cut short nobody knows how far it came: whether there is an account.
+        others = Talk((*login(self._where.tls), REMOVE), Who.MADE, goes_on=True)
+        cannot: Sequence[Told] = await self._ask("say", others)
+        self.kept = (
+            *(told.who for told in refused if told.trouble is not Trouble.CLOSED),
+            *(told.who for told in cannot if told.trouble is not Trouble.PASSWORD),
+        )
 
     @property
     def pid(self) -> int:
         """Of their process."""
-        assert self._process.pid is not None
+        assert self._process.pid is not None  # noqa: S101
         return self._process.pid
 
     async def say(self, *steps: Step) -> None:
         """Let each of them have a dialogue, some at a time; StreamError with the first trouble."""
-        trouble = await self._ask("say", steps)
-        if trouble is not None:
-            raise StreamError(_advice(self._server.name, *trouble))
+        troubles = await self._ask("say", Talk(steps))
+        if troubles:
+            first = troubles[0]
+            raise StreamError(sentence(self._server, first.who, first.trouble, first.said))
+
+    async def undo(self, *steps: Step) -> Sequence[Told]:
+        """Let each who is there have a dialogue, whatever becomes of others; the troubles."""
+        if not self._process.is_alive():
+            return ()
+        troubles: Sequence[Told] = await self._ask("say", Talk(steps, Who.THERE, goes_on=True))
+        return troubles
 
     async def expect(self, count: int) -> Posts:
         """So many posts are to come to each of them."""
@@ -136,12 +157,18 @@ class Followers:
         return account
 
     async def _ask(self, what: str, argument: object = None) -> Any:
-        self._answer = asyncio.get_running_loop().create_future()
+        """Have something done; a cancellation ends it, and they can be asked for other things."""
+        self._answer = answer = asyncio.get_running_loop().create_future()
         self._pipe.send((what, argument))
-        return await self._answer
+        try:
+            return await asyncio.shield(answer)
+        except asyncio.CancelledError:
+            self._pipe.send(("enough", None))
+            await asyncio.wait({answer})
+            raise
 
     def _hear(self) -> None:
-        assert self._answer is not None
+        assert self._answer is not None  # noqa: S101
         try:
             kind, *said = self._pipe.recv()
         except (EOFError, OSError):
@@ -152,6 +179,8 @@ class Followers:
         if kind == "post":
             run, number, first, last = said
             self._posts[run].arrived(number, first, last)
+        elif kind == "so far":
+            self._tell(*said)
         elif not self._answer.done():
             self._answer.set_result(*said)
 
@@ -171,47 +200,3 @@ def allow_connections(count: int) -> None:
             f"{hard}: type `sudo prlimit --pid $$ --nofile={wanted}:{wanted}`, and start anew."
         )
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
-async def make_accounts(server: PrivateServer, names: Sequence[str]) -> None:
-    """Accounts for all of them, by the quickest way that the server has."""
-    if isinstance(server, Prosody):
-        await server.add_user(names[0], PASSWORD)
-        (first,) = server.folder.glob(f"data/*/accounts/{names[0]}.dat")
-        for name in names[1:]:  # `prosodyctl` would be a process each
-            path = first.with_name(f"{name}.dat")
-            path.write_text(f'return {{\n\t["password"] = "{PASSWORD}";\n}};\n')
-            path.chmod(0o644)  # it is another user's, where this one is root
-    elif isinstance(server, Ejabberd):
-        for at in range(0, len(names), _ACCOUNTS_AT_ONCE):
-            some = ",".join(f'<<"{name}">>' for name in names[at : at + _ACCOUNTS_AT_ONCE])
-            made = f'ejabberd_auth:try_register(Name, <<"{server.domain}">>, <<"{PASSWORD}">>)'
-            await server.ask(f"[ok = {made} || Name <- [{some}]], ok.")
-    else:
-        raise TypeError(f"nobody knows how accounts are made on {server.name}")
-
-
-_SETTINGS: Final = {
-    "Prosody": {
-        NO_PLAIN: "set `c2s_require_encryption = false` and `allow_unencrypted_plain_auth = true`",
-        # Without a file left it cannot read an account, and takes the password for a wrong one.
-        REFUSED: "look at `authentication`; where others could log in before, raise its "
-        "`ulimit -n` (LimitNOFILE= of its unit)",
-        CLOSED: "raise its `ulimit -n` (LimitNOFILE= of its unit), and `limits = { c2s = … }` "
-        "where mod_limits is on",
-    },
-    "ejabberd": {
-        NO_PLAIN: "take PLAIN out of `disable_sasl_mechanisms`, and set "
-        "`starttls_required: false` for the listener of `ejabberd_c2s`",
-        REFUSED: "look at `auth_method`, and at `c2s` of `access_rules`",
-        CLOSED: "raise its `ulimit -n` and ERL_MAX_PORTS, and `backlog` and `shaper` of the "
-        "listener of `ejabberd_c2s`",
-    },
-}
-
-
-def _advice(server: str, who: str, kind: str, said: str) -> str:
-    setting = _SETTINGS[server].get(kind)
-    if setting is None:
-        return f"{server} does not let {who} go on: {said}"
-    return f"{server} does not let {who} log in ({said}): {setting}."
