@@ -36,11 +36,12 @@ from xmpprelay.core.model import Appended
 from xmpprelay.errors import JournalFull, StoreCorrupt, StoreError, StoreLocked
 from xmpprelay.store import queries
 from xmpprelay.store.database import Database
-from xmpprelay.store.dedupe import Key, posts_by_key
+from xmpprelay.store.dedupe import SAME_POSTS
+from xmpprelay.store.dialect import Question
 from xmpprelay.store.engine import store_error
 from xmpprelay.store.files import RESERVE_BYTES
 from xmpprelay.store.operations import SettingRow, set_setting
-from xmpprelay.store.posts import append_post
+from xmpprelay.store.posts import LAST_OF, append_post
 from xmpprelay.store.schema import metadata
 from xmpprelay.store.upkeep import backup, restore
 from xmpprelay.store.writer import Transaction, operation
@@ -490,11 +491,19 @@ async def test_a_backup_that_finds_no_room_leaves_nothing(
 
 # --- questions of the hot path -------------------------------------------------------------------
 
+_KEYS = {"origins": '[[1,"o"]]', "weak": '[[1,"1:…"]]', "earliest": NOW, "latest": NOW}
+
+
+def _ask(conn: Connection, question: Question, values: dict[str, object]) -> object:
+    """By SQLAlchemy, which tells who listens."""
+    return conn.exec_driver_sql(question.sql, tuple(question.parameters(values)))
+
 
 @pytest.mark.parametrize(
     "question",
     [
-        lambda conn: posts_by_key(conn, [Key(1, "o", None), Key(1, None, "1:…")], NOW),
+        lambda conn: _ask(conn, SAME_POSTS, _KEYS),
+        lambda conn: _ask(conn, LAST_OF, {"authors": "[1,2]"}),
         lambda conn: queries.posts(conn, (1, 2)),
         lambda conn: queries.candidates_for(conn, 1, 3, 9, 9),
         lambda conn: queries.candidates_for(conn, 1, 3, 9, 9, newest=True),

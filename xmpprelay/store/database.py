@@ -10,6 +10,7 @@ migration, and another process may be writing to it.
 
 import asyncio
 import os
+import sqlite3
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -151,7 +152,7 @@ class Database:
         try:
             async with self._reading, self._readers.connect() as conn:
                 return await conn.run_sync(fn)
-        except DBAPIError as error:
+        except (DBAPIError, sqlite3.Error) as error:
             fault = fault_of(error)
             if fault is Fault.ROW:  # a question that makes no sense: a fault of ours, to be seen
                 raise

@@ -5,20 +5,21 @@ for as long as it lives. A stanza's own id is weaker, since bots begin again at 
 restarted: it counts for ten minutes, and only with the same text. Without either there is no
 telling, and every post is a new one.
 
-Nothing is written here.
+A post is written with its key, and nothing else is here.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from operator import itemgetter
 from typing import Any, Final
 
 from sqlalchemy import CompoundSelect, Connection, and_, bindparam, select, union_all
 
 from xmpprelay.core.model import Post
-from xmpprelay.store.dialect import pairs, pairs_value
-from xmpprelay.store.rows import POST, post_values, posts_of
+from xmpprelay.store.dialect import Question, insertion, pairs, pairs_value
+from xmpprelay.store.rows import POST, posts_of, stored_post
 from xmpprelay.store.schema import post
 
 WEAK_SPAN: Final = timedelta(minutes=10)
@@ -44,35 +45,42 @@ def key_of(author: int, text: str, origin: str | None, stanza_id: str | None) ->
     return None
 
 
-def post_row(new: Post, key: Key | None, stanza_id: str | None) -> dict[str, Any]:
-    """Give the row of a post with its key, and the id of the message that made it."""
-    return {
-        **post_values(new),
-        "stanza": stanza_id,
-        "origin": None if key is None else key.origin,
-        "weak": None if key is None else key.weak,
-    }
+NewPost = tuple[Post, Key | None, str | None]
+"""A post that is to be stored, its key, and the id of the message that made it."""
+
+
+def insert_posts(conn: Connection, posts: Iterable[NewPost]) -> None:
+    """Store new posts, each with its key and the id of the message that made it."""
+    rows = [
+        stored_post(new, None, None, stanza_id)
+        if key is None
+        else stored_post(new, key.origin, key.weak, stanza_id)
+        for new, key, stanza_id in posts
+    ]
+    _INSERTING.each_stored(conn, rows)
+
+
+_INSERTING: Final = insertion(post)
 
 
 def posts_by_key(conn: Connection, keys: Sequence[Key], now: datetime) -> dict[Key, Post]:
     """Find those of the posts that are there, all at once. `now` is aware."""
     if not keys:
         return {}
-    found = conn.execute(
-        _SAME_POSTS,
-        {
-            "origins": pairs_value([(key.author, key.origin) for key in keys if key.origin]),
-            "weak": pairs_value([(key.author, key.weak) for key in keys if key.weak]),
-            # On both sides: after a clock was set back, ids must not count for a day.
-            "earliest": now - WEAK_SPAN,
-            "latest": now + WEAK_SPAN,
-        },
+    rows = SAME_POSTS.ask(
+        conn,
+        origins=pairs_value([(key.author, key.origin) for key in keys if key.origin]),
+        weak=pairs_value([(key.author, key.weak) for key in keys if key.weak]),
+        # On both sides: after a clock was set back, ids must not count for a day.
+        earliest=now - WEAK_SPAN,
+        latest=now + WEAK_SPAN,
     )
     # Of several posts with one weak key, outside each other's span, the newest counts.
-    rows = sorted(found, key=lambda row: row.number)
+    rows.sort(key=itemgetter(0))
     posts = posts_of(conn, rows)
     return {
-        Key(row.author, row.origin, row.weak): post for row, post in zip(rows, posts, strict=True)
+        Key(post.author, origin, weak): post
+        for (*_, origin, weak), post in zip(rows, posts, strict=True)
     }
 
 
@@ -90,4 +98,5 @@ def _same_posts() -> CompoundSelect[Any]:
     return union_all(by_origin, by_weak)
 
 
-_SAME_POSTS: Final = _same_posts()
+SAME_POSTS: Final = Question(_same_posts())
+"""`Post`s, each with its origin and its weak key, that have one of those keys."""

@@ -156,7 +156,7 @@ def store_error(error: Exception, path: Path) -> StoreError:
 
 def row_error(error: Exception) -> Exception:
     """Give the error that the waiter of a row gets which could not be written."""
-    if not isinstance(error, DBAPIError):
+    if not isinstance(error, DBAPIError | sqlite3.Error):
         return error
     refused = StoreError(f"The database refused what was to be written ({_cause(error)}).")
     refused.__cause__ = error

@@ -18,7 +18,7 @@ from xmpprelay.core.model import Kind, Post, Queued
 from xmpprelay.core.primary import Visibility
 from xmpprelay.core.text import message_id, parse_message_id
 from xmpprelay.errors import Refused
-from xmpprelay.store.dedupe import post_row
+from xmpprelay.store.dedupe import insert_posts
 from xmpprelay.store.gate import PROTECT
 from xmpprelay.store.identity import read_epoch
 from xmpprelay.store.insertion import queue_posts
@@ -240,7 +240,7 @@ def _import(tx: Transaction, row: ImportRow) -> Imported:
             most = Visibility.PRIVATE if each.protected else Visibility.PUBLIC
             queue.append((replace(new, created=tx.now), account, most))  # it is asked for now
     if made:
-        tx.conn.execute(insert(post), [post_row(each, None, None) for each in made])
+        insert_posts(tx.conn, ((each, None, None) for each in made))
         named = [{"person": w, "number": e.number} for e in made for w in set(e.addressed)]
         if named:
             tx.conn.execute(insert(addressed), named)

@@ -28,7 +28,7 @@ from sqlalchemy import (
 
 from xmpprelay.core.model import DeliveryRows, Follow, Kind, Mode, Person, Standing
 from xmpprelay.errors import HandleTaken, Refused, TooMany
-from xmpprelay.store.dialect import upsert
+from xmpprelay.store.dialect import Change, upsert
 from xmpprelay.store.gate import Gate, forget_request
 from xmpprelay.store.rows import (
     FOLLOW,
@@ -308,10 +308,13 @@ def store_delivery(tx: Transaction, rows: Sequence[DeliveryRows]) -> list[None]:
         fanout,
         [{"number": each.number, "lane": each.lane, "position": each.position} for each in moved],
     )
-    if done:
-        this = and_(fanout.c.number == bindparam("n"), fanout.c.lane == bindparam("l"))
-        tx.conn.execute(delete(fanout).where(this), [{"n": e.number, "l": e.lane} for e in done])
+    _FAN_OUT_DONE.each_stored(tx.conn, [(each.number, each.lane) for each in done])
     return [None] * len(rows)
+
+
+_FAN_OUT_DONE: Final = Change(
+    delete(fanout).where(fanout.c.number == bindparam("n"), fanout.c.lane == bindparam("l"))
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,23 +5,41 @@ its author is new, how many posts his hour and his day had before it, who booste
 the day before. So nobody has to ask a clock later, or count again.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Connection, Select, and_, func, select, update
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    Select,
+    and_,
+    func,
+    or_,
+    select,
+    type_coerce,
+    update,
+)
 
 from xmpprelay.core.model import CHANGES, Appended, Kind, Post, Queued, Standing
 from xmpprelay.core.primary import Visibility
 from xmpprelay.core.text import short_id
 from xmpprelay.errors import Refused, UnknownPost
-from xmpprelay.store.dedupe import Key, key_of, post_row, posts_by_key
-from xmpprelay.store.dialect import insert_rows, numbers, numbers_value
+from xmpprelay.store.dedupe import Key, NewPost, insert_posts, key_of, posts_by_key
+from xmpprelay.store.dialect import Question, insertion, numbers, numbers_value
 from xmpprelay.store.insertion import queue_change, queue_posts
 from xmpprelay.store.operations import standings_for
 from xmpprelay.store.rows import POST, posts_of
-from xmpprelay.store.schema import NAMED_OTHERWISE, addressed, fanout, handle, post
+from xmpprelay.store.schema import (
+    EPOCH_START,
+    MICROSECOND,
+    NAMED_OTHERWISE,
+    addressed,
+    fanout,
+    handle,
+    post,
+)
 from xmpprelay.store.writer import Transaction, operation
 
 NEW_AUTHOR: Final = timedelta(days=1)
@@ -88,13 +106,18 @@ def append_post(tx: Transaction, rows: Sequence[PostRow]) -> list[Appended]:
     keys = [key_of(row.author, row.said, row.origin, row.stanza_id) for row in rows]
     made = posts_by_key(tx.conn, [key for key in keys if key is not None], tx.now)
     pace = _Pace(tx, {row.author for row in rows})
-    results, posts, cursors, queue = [], [], [], []
+    results: list[Appended] = []
+    posts: list[NewPost] = []
+    cursors: list[_Open] = []
+    addresses: list[_Address] = []
+    queue: list[tuple[Post, int, Visibility]] = []
     for row, key in zip(rows, keys, strict=True):
         there = None if key is None else made.get(key)
         if there is not None:
             results.append(Appended(there, duplicate=True))
             continue
-        standings = _standings(tx, (*row.targets, *row.mentions))
+        named = {*row.targets, *row.mentions} if row.targets or row.mentions else _NOBODY
+        standings = _standings(tx, named)
         new = _make(tx, row, pace)
         if key is not None:
             made[key] = new
@@ -104,12 +127,15 @@ def append_post(tx: Transaction, rows: Sequence[PostRow]) -> list[Appended]:
         results.append(
             Appended(new, duplicate=False, standings=standings, queued=queued, lanes=(lanes,))
         )
-        posts.append(post_row(new, key, row.stanza_id))
-        cursors += [{"number": new.number, "lane": lane, "position": 0} for lane in lanes]
-    _insert(tx, posts, cursors)
-    _address(tx, (each.post for each in results if not each.duplicate))
+        posts.append((new, key, row.stanza_id))
+        cursors += [(new.number, lane, 0) for lane in lanes]
+        addresses += [(who, new.number) for who in named]
+    _insert(tx, posts, cursors, addresses)
     queue_posts(tx, queue)
     return results
+
+
+_NOBODY: Final[frozenset[int]] = frozenset()
 
 
 def _make(tx: Transaction, row: PostRow, pace: "_Pace") -> Post:
@@ -142,41 +168,51 @@ class _Pace:
 
     def __init__(self, tx: Transaction, authors: Iterable[int]) -> None:
         self._now = tx.now
-        self._last: dict[int, tuple[datetime, int, int]] = {}
-        self._since: dict[int, datetime] = {}
-        asked = tx.conn.execute(_LAST_OF, {"authors": numbers_value(authors)})
-        for author, since, created, nth_hour, nth_day in asked:
+        self._hour = (tx.now - EPOCH_START) // _HOUR  # since 1970
+        self._last: dict[int, tuple[int, int, int]] = {}  # author -> hour of his last post, counts
+        self._since: dict[int, int] = {}
+        for author, since, created, nth_hour, nth_day in LAST_OF.ask(
+            tx.conn, authors=numbers_value(authors)
+        ):
             if since is not None:
                 self._since[author] = since
             if created is not None:
-                self._last[author] = (created, nth_hour, nth_day)
+                self._last[author] = (created // _HOUR_MICROSECONDS, nth_hour, nth_day)
+        self._new_since = (tx.now - NEW_AUTHOR - EPOCH_START) // MICROSECOND
 
     def take(self, author: int, kind: Kind) -> tuple[int, int]:
         """Count a post; how many of this hour and of this day came before it."""
-        if kind.value not in _PACED:
+        if kind not in _PACED:
             return 0, 0
-        last, hour, day = self._last.get(author, (None, -1, -1))
-        same_day = last is not None and last.date() == self._now.date()
-        same_hour = same_day and last is not None and last.hour == self._now.hour
-        counts = (hour + 1 if same_hour else 0, day + 1 if same_day else 0)
-        self._last[author] = (self._now, *counts)
+        last, hour, day = self._last.get(author, _NEVER)
+        if last == self._hour:
+            counts = (hour + 1, day + 1)
+        else:
+            counts = (0, day + 1 if last // 24 == self._hour // 24 else 0)
+        self._last[author] = (self._hour, *counts)
         return counts
 
     def is_new(self, author: int) -> bool:
         """Whether an author has his handle for less than a day."""
         since = self._since.get(author)
-        return since is None or self._now - since < NEW_AUTHOR
+        return since is None or since > self._new_since
 
 
-_PACED: Final = (Kind.POST.value, Kind.BOOST.value)
+_HOUR: Final = timedelta(hours=1)
+_HOUR_MICROSECONDS: Final = _HOUR // MICROSECOND
+_NEVER: Final = (-24, 0, 0)
+_PACED: Final = (Kind.POST, Kind.BOOST)
 
 
 def _last_of() -> Select[Any]:
-    """Ask of the people `authors` since when each has his handle, and for his last post."""
+    """Ask of the people `authors` since when each has his handle, and for his last post.
+
+    Times as they are stored: they are only compared.
+    """
     people, author = numbers("authors")
     newest = (  # one step down the index of his posts; a maximum would read all of them
         select(post.c.number)
-        .where(post.c.author == author, post.c.kind.in_(_PACED))
+        .where(post.c.author == author, or_(*(post.c.kind == kind.value for kind in _PACED)))
         .order_by(post.c.number.desc())
         .limit(1)
         .correlate(people)
@@ -184,14 +220,21 @@ def _last_of() -> Select[Any]:
     )
     last = post.alias("last")
     return (
-        select(author, handle.c.since, last.c.created, last.c.nth_hour, last.c.nth_day)
+        select(
+            author,
+            type_coerce(handle.c.since, BigInteger),
+            type_coerce(last.c.created, BigInteger),
+            last.c.nth_hour,
+            last.c.nth_day,
+        )
         .select_from(people)
         .outerjoin(handle, handle.c.person == author)
         .outerjoin(last, last.c.number == newest)
     )
 
 
-_LAST_OF: Final = _last_of()
+LAST_OF: Final = Question(_last_of())
+"""(person id, since when he has his handle, when his last post was made, its two counts)."""
 
 
 def _boosters(tx: Transaction, number: int) -> tuple[int, ...]:
@@ -204,19 +247,28 @@ def _boosters(tx: Transaction, number: int) -> tuple[int, ...]:
     return tuple(sorted(tx.conn.scalars(asked)))
 
 
-def _standings(tx: Transaction, people: Sequence[int]) -> tuple[Standing, ...]:
+def _standings(tx: Transaction, people: Collection[int]) -> tuple[Standing, ...]:
     """Standings of people who are addressed, made before the post has its number (docs/flow.md)."""
-    return tuple(standings_for(tx, sorted(set(people))).values()) if people else ()
+    return tuple(standings_for(tx, sorted(people)).values()) if people else ()
 
 
-def _insert(tx: Transaction, posts: list[dict[str, Any]], cursors: list[dict[str, Any]]) -> None:
-    insert_rows(tx.conn, post, posts)
-    insert_rows(tx.conn, fanout, cursors)
+_Open = tuple[int, str, int]  # post number, lane, and 0: the position of what is open
+_Address = tuple[int, int]  # person id, post number
 
 
-def _address(tx: Transaction, posts: Iterable[Post]) -> None:
-    rows = [{"person": who, "number": each.number} for each in posts for who in set(each.concerns)]
-    insert_rows(tx.conn, addressed, rows)
+def _insert(
+    tx: Transaction,
+    posts: Sequence[NewPost],
+    cursors: Sequence[_Open],
+    addresses: Sequence[_Address],
+) -> None:
+    insert_posts(tx.conn, posts)
+    _OPENING.each_stored(tx.conn, cursors)
+    _ADDRESSING.each_stored(tx.conn, addresses)
+
+
+_OPENING: Final = insertion(fanout)
+_ADDRESSING: Final = insertion(addressed)
 
 
 # --- changes -------------------------------------------------------------------------------------
@@ -274,14 +326,14 @@ def _change(tx: Transaction, row: ChangeRow) -> Appended:
     lanes = tuple(row.lanes(each) for each in entries)
     _insert(
         tx,
-        [post_row(entry, key, row.stanza_id), *(post_row(each, None, None) for each in further)],
+        [(entry, key, row.stanza_id), *((each, None, None) for each in further)],
         [
-            {"number": each.number, "lane": lane, "position": 0}
+            (each.number, lane, 0)
             for each, its_lanes in zip(entries, lanes, strict=True)
             for lane in its_lanes
         ],
+        [(who, each.number) for each in entries for who in set(each.concerns)],
     )
-    _address(tx, entries)
     return Appended(
         entry,
         duplicate=False,

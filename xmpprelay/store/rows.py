@@ -4,14 +4,14 @@ The only place that knows how a standing's lists are written down. No query live
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple
 from typing import Any, Final, TypeAlias
 
 from sqlalchemy import Connection, Row, select
 
 from xmpprelay.core.model import Cursor, Follow, Grant, Kind, Mode, Person, Post, Rest, Standing
-from xmpprelay.store.schema import follow, person, post, standing
+from xmpprelay.store.schema import EPOCH_START, MICROSECOND, follow, person, post, standing
 from xmpprelay.store.schema import handle as handle_table
 
 AnyRow: TypeAlias = Row[*tuple[Any, ...]]
@@ -46,6 +46,7 @@ POST: Final = (
     post.c.item,
 )
 """Columns of a `Post`."""
+_ORIGINAL: Final = 9  # the place of `original` among them
 FOLLOW: Final = (follow.c.follower, follow.c.author, follow.c.mode, follow.c.since)
 """Columns of a `Follow`."""
 STANDING: Final = tuple(standing.c)
@@ -56,7 +57,7 @@ _KINDS: Final = {str(kind): kind for kind in Kind}
 _MODES: Final = {str(mode): mode for mode in Mode}  # four times as fast as Mode(text)
 
 
-def post_of(row: AnyRow, originals: Mapping[int, Post]) -> Post:
+def post_of(row: Sequence[Any], originals: Mapping[int, Post]) -> Post:
     """Give the post of a row that begins with the columns `POST`."""
     number, author, text, lang, created, kind, targets, mentions, parent, original = row[:10]
     return Post(
@@ -85,13 +86,13 @@ def post_of(row: AnyRow, originals: Mapping[int, Post]) -> Post:
     )
 
 
-def posts_of(conn: Connection, rows: Iterable[AnyRow]) -> list[Post]:
+def posts_of(conn: Connection, rows: Iterable[Sequence[Any]]) -> list[Post]:
     """Give the posts of rows that begin with the columns `POST`, in the same order.
 
     What they show or change is read, too.
     """
     found = list(rows)
-    wanted = sorted({row.original for row in found if row.original is not None})
+    wanted = sorted({row[_ORIGINAL] for row in found if row[_ORIGINAL] is not None})
     originals: dict[int, Post] = {}
     for first in range(0, len(wanted), _AT_ONCE):
         some = post.c.number.in_(wanted[first : first + _AT_ONCE])
@@ -100,32 +101,40 @@ def posts_of(conn: Connection, rows: Iterable[AnyRow]) -> list[Post]:
     return [post_of(row, originals) for row in found]
 
 
-def post_values(new: Post) -> dict[str, Any]:
-    """Give the row of a post, without what is known of its sender's message."""
-    return {
-        "number": new.number,
-        "author": new.author,
-        "text": new.text,
-        "lang": new.lang,
-        "created": new.created,
-        "kind": new.kind.value,
-        "targets": ids_text(new.targets),
-        "mentions": ids_text(new.mentions),
-        "parent": new.parent,
-        "original": None if new.original is None else new.original.number,
-        "boosted_before": ids_text(new.boosted_before),
-        "edits": new.edits,
-        "deleted": new.deleted,
-        "relay_only": new.relay_only,
-        "new_author": new.new_author,
-        "nth_hour": new.nth_hour,
-        "nth_day": new.nth_day,
-        "surplus": new.surplus,
-        "root": new.root,
-        "attachments": _list_text(new.attachments),
-        "atom_id": new.atom_id,
-        "item": new.item,
-    }
+def stored_post(
+    new: Post, origin: str | None, weak: str | None, stanza: str | None
+) -> tuple[Any, ...]:
+    """Give all columns of a post in their order, as they are stored.
+
+    Not by the types of the columns: these are two dozen calls, for a row that is nearly all empty.
+    """
+    return (
+        new.number,
+        new.author,
+        new.text,
+        new.lang,
+        (new.created - EPOCH_START) // MICROSECOND,
+        origin,
+        weak,
+        stanza,
+        new.kind.value,
+        ids_text(new.targets) if new.targets else "[]",
+        ids_text(new.mentions) if new.mentions else "[]",
+        new.parent,
+        None if new.original is None else new.original.number,
+        ids_text(new.boosted_before) if new.boosted_before else "[]",
+        new.edits,
+        1 if new.deleted else 0,  # what is an int alone goes to the driver as it is
+        1 if new.relay_only else 0,
+        1 if new.new_author else 0,
+        new.nth_hour,
+        new.nth_day,
+        1 if new.surplus else 0,
+        new.root,
+        _list_text(new.attachments) if new.attachments else "[]",
+        new.atom_id,
+        new.item,
+    )
 
 
 def _ids(text: str) -> tuple[int, ...]:

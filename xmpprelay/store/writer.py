@@ -27,6 +27,7 @@ The writer does not know what the operations do.
 """
 
 import asyncio
+import sqlite3
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -232,7 +233,7 @@ class Writer:
             began_s = self._monotonic()
             try:
                 self.next_number = await self._conn.run(partial(self._transact, batch))
-            except DBAPIError as error:
+            except (DBAPIError, sqlite3.Error) as error:
                 fault = fault_of(error)
                 if fault is Fault.BROKEN:
                     raise
