@@ -10,7 +10,7 @@ put through the audience function before it leaves this room.
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Final
@@ -23,8 +23,9 @@ from xmpprelay.core.text import message_id
 from xmpprelay.core.work import Held, Read
 from xmpprelay.store import queries
 from xmpprelay.store.database import Database
-from xmpprelay.store.dedupe import key_of, posts_by_key
+from xmpprelay.store.dedupe import Key, key_of, posts_by_key
 from xmpprelay.store.posts import ChangeRow, PostRow, append_post, change_post, nowhere
+from xmpprelay.store.together import Together
 
 _PORTION: Final = 1000
 """Posts read at once: between two portions, other people's questions have their turn."""
@@ -50,6 +51,7 @@ class Journal:
         self._delivery = delivery
         self._wake = wake
         self._now = now
+        self._resends = Together(self._made_by)
         self.queued: Callable[[Sequence[Queued]], None] = _nobody_waits
         self.counts: Callable[[Post], None] = lambda _: None
         self.feeds: Callable[[Post], None] = lambda _: None
@@ -103,8 +105,10 @@ class Journal:
         key = key_of(row.author, row.said, row.origin, row.stanza_id)
         if key is None:
             return None
-        found = await self._db.read(lambda conn: posts_by_key(conn, [key], self._now()))
-        return found.get(key)
+        return await self._resends.ask(key)
+
+    async def _made_by(self, keys: Sequence[Key]) -> Mapping[Key, Post]:
+        return await self._db.read(lambda conn: posts_by_key(conn, keys, self._now()))
 
     async def held(self, read: Read) -> Held:
         """What a returned person lacks, as far as he may have it (docs/flow.md, "The return")."""

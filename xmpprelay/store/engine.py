@@ -91,7 +91,9 @@ def _prepare(engine: Engine, pragmas: Sequence[str], begins: str) -> None:
 
     @event.listens_for(engine, "begin")
     def begin(conn: Connection) -> None:
-        conn.exec_driver_sql(begins)
+        cursor = conn.connection.cursor()
+        cursor.execute(begins)
+        cursor.close()
 
 
 def quick_check(conn: Connection) -> str | None:
