@@ -40,6 +40,7 @@ from xmpprelay.store.dedupe import SAME_POSTS
 from xmpprelay.store.dialect import Question
 from xmpprelay.store.engine import store_error
 from xmpprelay.store.files import RESERVE_BYTES
+from xmpprelay.store.insertion import NEWEST_REMOTE
 from xmpprelay.store.operations import SettingRow, set_setting
 from xmpprelay.store.posts import LAST_OF, append_post
 from xmpprelay.store.schema import metadata
@@ -536,3 +537,19 @@ async def test_no_question_reads_a_whole_table(
     async with opened() as db:
         steps = await db.read(plans)
         assert [step for step in steps if re.match("SCAN (post|follow|person|handle)", step)] == []
+
+
+async def test_what_was_inserted_last_is_found_without_looking_at_all_of_it(opened: Opened) -> None:
+    """It is asked for each post that goes to the primary, and there may be a hundred thousand."""
+    async with opened() as db:
+        values = {"account": 1, "service": "s", "of": ""}
+        steps = await db.read(lambda conn: _plan(conn, NEWEST_REMOTE, values))
+    assert len(steps) == 1
+    assert "ix_insertion_sent" in steps[0]
+
+
+def _plan(conn: Connection, question: Question, values: dict[str, object]) -> list[str]:
+    asked = f"EXPLAIN QUERY PLAN {question.sql}"
+    return [
+        str(step[3]) for step in conn.exec_driver_sql(asked, tuple(question.parameters(values)))
+    ]

@@ -58,7 +58,7 @@ async def test_a_later_versions_database_is_refused(
         await migrate(on(path))
 
 
-NEWEST, NEXT = "0007", "0008"
+NEWEST, NEXT = "0008", "0009"
 """The newest revision of the package, and the one that the tests add."""
 
 

@@ -12,6 +12,7 @@ from sqlalchemy import (
     BigInteger,
     Connection,
     Delete,
+    Insert,
     Integer,
     Table,
     Text,
@@ -21,7 +22,7 @@ from sqlalchemy import (
     func,
 )
 from sqlalchemy.dialects import sqlite
-from sqlalchemy.dialects.sqlite import Insert, insert
+from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.sql import ColumnElement
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.selectable import SelectBase, TableValuedAlias

@@ -16,9 +16,11 @@ from sqlalchemy import (
     Connection,
     Select,
     and_,
+    bindparam,
     delete,
     func,
     insert,
+    literal_column,
     or_,
     select,
     update,
@@ -36,6 +38,7 @@ from xmpprelay.core.insertion import (
 )
 from xmpprelay.core.model import Kind, Post, Queued
 from xmpprelay.core.primary import Candidate, Status, Visibility
+from xmpprelay.store.dialect import Change, Question
 from xmpprelay.store.gate import PROTECT
 from xmpprelay.store.rows import POST, AnyRow, posts_of
 from xmpprelay.store.schema import insertion, link, post, setting
@@ -74,11 +77,14 @@ EXPIRE: Final = "expire"
 """The setting of an author who wants old posts dropped; its value is a number of seconds."""
 
 _IS_OPEN: Final = insertion.c.due.is_not(None)
+# As the indexes have them: SQLite would not know that a parameter is the same.
+_INSERTS: Final = insertion.c.act == literal_column("'insert'")
+_IS_INSERTED: Final = insertion.c.state == literal_column("'inserted'")
 _ORDER: Final = (insertion.c.post, insertion.c.part, insertion.c.id)
 """In which an account's rows are done."""
 
 
-def insertion_of(row: AnyRow) -> Insertion:
+def insertion_of(row: Sequence[Any]) -> Insertion:
     """Give the insertion of a row with the columns of `_ROW`."""
     *values, service, account = row[: len(_ROW)]
     values[3], values[5] = Act(values[3]), State(values[5])
@@ -144,7 +150,7 @@ def queue_posts(tx: Transaction, posts: Sequence[tuple[Post, int, Visibility]]) 
             )
             for each, account, most in posts
         )
-        tx.conn.execute(insert(insertion), [_values(row) for row in rows])
+        _QUEUEING.each(tx.conn, map(_values, rows))
 
 
 def queue_change(tx: Transaction, entry: Post) -> tuple[Queued, ...]:
@@ -214,7 +220,7 @@ def _never_sent(row: Insertion) -> bool:
 
 def _queue(tx: Transaction, row: Insertion, act: Act) -> None:
     change = Insertion(0, row.account, row.post, act, tx.now, part=row.part, due=tx.now)
-    tx.conn.execute(insert(insertion).values(_values(change)))
+    _QUEUEING.each(tx.conn, [_values(change)])
 
 
 def _of_post(number: int) -> Select[Any]:
@@ -222,7 +228,14 @@ def _of_post(number: int) -> Select[Any]:
 
 
 def _store(tx: Transaction, row: Insertion) -> None:
-    tx.conn.execute(update(insertion).where(insertion.c.id == row.id).values(_values(row)))
+    _STORING.each(tx.conn, [_values(row) | {"this": row.id}])
+
+
+_COLUMNS: Final = [each.name for each in insertion.c if each is not insertion.c.id]
+_QUEUEING: Final = Change(insert(insertion), _COLUMNS)
+_STORING: Final = Change(
+    update(insertion).where(insertion.c.id == bindparam("this")), [*_COLUMNS, "this"]
+)
 
 
 # --- the trickle ---------------------------------------------------------------------------------
@@ -261,8 +274,7 @@ def _claim(tx: Transaction, row: ClaimRow) -> Insertion | None:
     if head.row.part == 1 and (new.part == 0 or further):
         tx.conn.execute(delete(insertion).where(*_rest_of(new.post)))
     _store(tx, new)
-    if further:
-        tx.conn.execute(insert(insertion), [_values(each) for each in further])
+    _QUEUEING.each(tx.conn, map(_values, further))
     return new
 
 
@@ -287,22 +299,31 @@ def settle(tx: Transaction, rows: Sequence[SettleRow]) -> list[tuple[Insertion, 
 
 def _settle(tx: Transaction, settled: SettleRow) -> tuple[Insertion, Insertion]:
     row = settled.row
-    before = insertion_of(tx.conn.execute(select(*_ROW).where(insertion.c.id == row.id)).one())
+    [found] = _ROW_WITH_ID.ask(tx.conn, id=row.id)
+    before = insertion_of(found)
     if before.state is not settled.was and row.state is not State.INSERTED:
         return before, before
     if row.act is Act.INSERT and row.remote_id is not None:
         service = None if row.where is None else row.where.service
-        others = select(insertion.c.id).where(
-            insertion.c.account == row.account,
-            insertion.c.remote_id == row.remote_id,
-            insertion.c.act == Act.INSERT.value,
-            insertion.c.id != row.id,
-            insertion.c.service.is_not_distinct_from(service),
+        claims = _CLAIMS_OF.ask(
+            tx.conn, account=row.account, remote_id=row.remote_id, service=service
         )
-        if tx.conn.scalar(others) is not None:
+        if any(each != row.id for (each,) in claims):
             row = replace(row, remote_id=None, reason="claimed")
     _store(tx, row)
     return before, row
+
+
+_ROW_WITH_ID: Final = Question(select(*_ROW).where(insertion.c.id == bindparam("id")))
+_CLAIMS_OF: Final = Question(
+    select(insertion.c.id).where(
+        insertion.c.account == bindparam("account"),
+        insertion.c.service.is_not_distinct_from(bindparam("service")),
+        insertion.c.remote_id == bindparam("remote_id"),
+        _INSERTS,
+    )
+)
+"""The ids of rows that have got a remote id."""
 
 
 @operation(grows=False)
@@ -323,14 +344,15 @@ def head_of(conn: Connection, account: int, here: Where) -> Head | None:
 
     `here` is where it would be sent now.
     """
-    asked = select(*_ROW).where(insertion.c.account == account, _IS_OPEN).order_by(*_ORDER).limit(1)
-    found = conn.execute(asked).first()
-    if found is None:
+    found = _OLDEST_OPEN.ask(conn, account=account)
+    if not found:
         return None
-    row = insertion_of(found)
+    row = insertion_of(found[0])
     the_post = _post(conn, row.post)
     parent = None if the_post.parent is None else _post_or_none(conn, the_post.parent)
     moves = is_elsewhere(row, here)
+    settings = dict(_SETTINGS.ask(conn, author=the_post.author))
+    expire = settings.get(EXPIRE)
     return Head(
         row,
         the_post,
@@ -339,12 +361,27 @@ def head_of(conn: Connection, account: int, here: Where) -> Head | None:
         own_row=None if row.act is Act.INSERT else _inserting(conn, row.post, row.part),
         before=_inserting(conn, row.post, row.part - 1) if row.part > 1 else None,
         newest=newest_remote(conn, account, here) if moves or row.first_sent is None else None,
-        protected=_is_protected(conn, the_post.author),
-        private=_wants_private(conn, the_post.author),
-        expire=_expire(conn, the_post.author),
+        protected=settings.get(PROTECT) == "on",
+        private=any(private for (private,) in _PRIVATE.ask(conn, author=the_post.author)),
+        expire=None if expire is None else timedelta(seconds=int(expire)),
         here=here,
         rest=_count(conn, *_rest_of(row.post)) if moves and row.part == 1 else 0,
     )
+
+
+_OLDEST_OPEN: Final = Question(
+    select(*_ROW)
+    .where(insertion.c.account == bindparam("account"), _IS_OPEN)
+    .order_by(*_ORDER)
+    .limit(1)
+)
+_SETTINGS: Final = Question(
+    select(setting.c.name, setting.c.value).where(
+        setting.c.person == bindparam("author"),
+        or_(setting.c.name == PROTECT, setting.c.name == EXPIRE),
+    )
+)
+_PRIVATE: Final = Question(select(link.c.private).where(link.c.person == bindparam("author")))
 
 
 def _post(conn: Connection, number: int) -> Post:
@@ -354,17 +391,25 @@ def _post(conn: Connection, number: int) -> Post:
 
 
 def _post_or_none(conn: Connection, number: int) -> Post | None:
-    asked = select(*POST).where(post.c.number == number)
-    return next(iter(posts_of(conn, conn.execute(asked))), None)
+    return next(iter(posts_of(conn, _POST.ask(conn, number=number))), None)
+
+
+_POST: Final = Question(select(*POST).where(post.c.number == bindparam("number")))
 
 
 def _inserting(conn: Connection, number: int, part: int | None) -> Insertion | None:
     """How a post, or a part of it, is inserted; None as part: its first part, or the whole."""
-    asked = select(*_ROW).where(insertion.c.post == number, insertion.c.act == Act.INSERT.value)
-    if part is not None:
-        asked = asked.where(insertion.c.part == part)
-    found = conn.execute(asked.order_by(insertion.c.part).limit(1)).first()
-    return None if found is None else insertion_of(found)
+    for row in map(insertion_of, _INSERTING.ask(conn, number=number)):
+        if part is None or row.part == part:
+            return row
+    return None
+
+
+_INSERTING: Final = Question(
+    select(*_ROW)
+    .where(insertion.c.post == bindparam("number"), insertion.c.act == Act.INSERT.value)
+    .order_by(insertion.c.part)
+)
 
 
 def _rest_of(number: int) -> tuple[ColumnElement[bool], ...]:
@@ -379,24 +424,6 @@ def _rest_of(number: int) -> tuple[ColumnElement[bool], ...]:
 
 def _count(conn: Connection, *which: ColumnElement[bool]) -> int:
     return conn.scalar(select(func.count()).select_from(insertion).where(*which)) or 0
-
-
-def _is_protected(conn: Connection, author: int) -> bool:
-    return _setting(conn, author, PROTECT) == "on"
-
-
-def _expire(conn: Connection, author: int) -> timedelta | None:
-    seconds = _setting(conn, author, EXPIRE)
-    return None if seconds is None else timedelta(seconds=int(seconds))
-
-
-def _setting(conn: Connection, author: int, name: str) -> str | None:
-    asked = select(setting.c.value).where(setting.c.person == author, setting.c.name == name)
-    return conn.scalar(asked)
-
-
-def _wants_private(conn: Connection, author: int) -> bool:
-    return bool(conn.scalar(select(link.c.private).where(link.c.person == author)))
 
 
 def claimed(
@@ -414,19 +441,22 @@ def claimed(
 
 def newest_remote(conn: Connection, account: int, here: Where) -> str | None:
     """The remote id of what was inserted there last for an account: its high-water mark."""
-    asked = (
-        select(insertion.c.remote_id)
-        .where(
-            insertion.c.account == account,
-            insertion.c.act == Act.INSERT.value,
-            insertion.c.state == State.INSERTED.value,
-            insertion.c.service == here.service,
-            insertion.c.service_account == here.account,
-        )
-        .order_by(insertion.c.last_sent.desc())
-        .limit(1)
+    found = NEWEST_REMOTE.ask(conn, account=account, service=here.service, of=here.account)
+    return next((name for (name,) in found), None)
+
+
+NEWEST_REMOTE: Final = Question(
+    select(insertion.c.remote_id)
+    .where(
+        insertion.c.account == bindparam("account"),
+        _INSERTS,
+        _IS_INSERTED,
+        insertion.c.service == bindparam("service"),
+        insertion.c.service_account == bindparam("of"),
     )
-    return conn.scalar(asked)
+    .order_by(insertion.c.last_sent.desc())
+    .limit(1)
+)
 
 
 # --- how much waits ------------------------------------------------------------------------------
@@ -453,14 +483,16 @@ def load_waiting(conn: Connection) -> Iterator[Waiting]:
 
 def oldest_open(conn: Connection, account: int) -> Waiting | None:
     """An account's oldest open row; None: it has none. `rows` is 0: nothing was counted."""
-    asked = (
-        select(insertion.c.created, insertion.c.due)
-        .where(insertion.c.account == account, _IS_OPEN)
-        .order_by(*_ORDER)
-        .limit(1)
-    )
-    found = conn.execute(asked).first()
-    return None if found is None else Waiting(account, 0, found.created, found.due)
+    found = _OLDEST_WAITING.ask(conn, account=account)
+    return next((Waiting(account, 0, created, due) for created, due in found), None)
+
+
+_OLDEST_WAITING: Final = Question(
+    select(insertion.c.created, insertion.c.due)
+    .where(insertion.c.account == bindparam("account"), _IS_OPEN)
+    .order_by(*_ORDER)
+    .limit(1)
+)
 
 
 def oldest_waiting(conn: Connection) -> dict[int, datetime]:

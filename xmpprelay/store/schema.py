@@ -437,6 +437,16 @@ Index(  # what one post has claimed no other can
     sqlite_where=insertion.c.act == "insert",
     postgresql_where=insertion.c.act == "insert",
 )
+INSERTED: Final = and_(insertion.c.act == "insert", insertion.c.state == "inserted")
+Index(  # what was inserted last
+    "ix_insertion_sent",
+    insertion.c.account,
+    insertion.c.service,
+    insertion.c.service_account,
+    insertion.c.last_sent,
+    sqlite_where=INSERTED,
+    postgresql_where=INSERTED,
+)
 
 link = Table(  # whose account at which primary
     "link",
