@@ -10,9 +10,10 @@ EJABBERD: Final = "ejabberd"
 _SETTINGS: Final = {
     PROSODY: {
         Trouble.NO_TLS: "load its module `tls`, and see that it finds a certificate for the domain",
-        Trouble.NO_PLAIN: "where `c2s_require_encryption` is on, let the clients be encrypted; "
-        "without TLS it has to be false, and `allow_unencrypted_plain_auth = true`; with TLS, take "
-        "PLAIN out of `disable_sasl_mechanisms`",
+        Trouble.NO_PLAIN: "take PLAIN out of `disable_sasl_mechanisms`, and look at "
+        "`authentication`",
+        Trouble.NO_PLAIN_IN_THE_CLEAR: "leave --tls none out, or set `c2s_require_encryption = "
+        "false` and `allow_unencrypted_plain_auth = true`",
         # Without a file left it cannot read an account, and takes the password for a wrong one.
         Trouble.PASSWORD: "is the password right (`prosodyctl passwd JID`)? Where others could log "
         "in before, raise its `ulimit -n` (LimitNOFILE= of its unit)",
@@ -25,9 +26,9 @@ _SETTINGS: Final = {
     },
     EJABBERD: {
         Trouble.NO_TLS: "set `starttls: true` for the listener of `ejabberd_c2s`, and `certfiles`",
-        Trouble.NO_PLAIN: "take PLAIN out of `disable_sasl_mechanisms`, and set "
-        "`starttls_required: false` for the listener of `ejabberd_c2s` where clients are not "
-        "encrypted",
+        Trouble.NO_PLAIN: "take PLAIN out of `disable_sasl_mechanisms`, and look at `auth_method`",
+        Trouble.NO_PLAIN_IN_THE_CLEAR: "leave --tls none out, or set `starttls_required: false` "
+        "for the listener of `ejabberd_c2s`, and take PLAIN out of `disable_sasl_mechanisms`",
         Trouble.PASSWORD: "is the password right (`ejabberdctl change_password`)? If it is, look "
         "at `auth_method`",
         Trouble.NO_SESSION: "look at `c2s` of `access_rules`, which the listener's `access` names",
@@ -36,6 +37,12 @@ _SETTINGS: Final = {
         Trouble.NO_REGISTRATION: "load `mod_register` with `ip_access: all` and `access: all`, and "
         "set `registration_timeout: infinity`, while it is measured",
     },
+}
+
+_MISSING: Final = {
+    Trouble.NO_TLS: "it offers no STARTTLS",
+    Trouble.NO_PLAIN: "it does not offer SASL PLAIN",
+    Trouble.NO_PLAIN_IN_THE_CLEAR: "it does not offer SASL PLAIN without TLS",
 }
 
 
@@ -58,5 +65,6 @@ def sentence(server: str | None, who: str, trouble: Trouble, said: str) -> str:
     if not settings:
         return f"{name} does not let {who} go on: {words}."
     does = "register" if trouble is Trouble.NO_REGISTRATION else "log in"
-    missing = {Trouble.NO_TLS: "no STARTTLS", Trouble.NO_PLAIN: "no SASL PLAIN"}.get(trouble, words)
-    return f"{name} does not let {who} {does} ({missing}): {'. '.join(settings)}."
+    return f"{name} does not let {who} {does} ({_MISSING.get(trouble, words)}): " + (
+        f"{'. '.join(settings)}."
+    )

@@ -26,7 +26,7 @@ from xmpprelay.bench.dialogues import (
     login,
     said,
 )
-from xmpprelay.bench.encryption import context_for
+from xmpprelay.bench.encryption import context_for, reason
 from xmpprelay.errors import StreamError
 
 PATIENCE_S: Final = 30.0
@@ -45,14 +45,14 @@ _VERSION: Final = Step(  # XEP-0092
 class Author(asyncio.Protocol):
     """Somebody with an account; as a context manager he is there.
 
-    `makes`: he makes the account, and removes it at the end; `kept` is True if he could not.
-    StreamError when he cannot log in, with the setting that is in the way.
+    `makes`: he makes the account, and removes it at the end. StreamError when he cannot log in,
+    with the setting that is in the way.
     """
 
     def __init__(self, where: Where, who: Login, *, makes: bool = False) -> None:
         self.jid = who.jid
         self.server: str | None = None  # its kind, as far as advice is for it
-        self.kept = False
+        self.left: list[str] = []  # of what was to be undone: what could not be
         self._where = where
         self._login = who
         self._makes = makes
@@ -94,7 +94,8 @@ class Author(asyncio.Protocol):
                     await self.says(step)
             await self.says(REMOVE)
         except StreamError:
-            self.kept = self._there  # else there never was one
+            if self._there:  # else there never was one
+                self.left.append(f"the account {self.jid}")
 
     async def _connect(self) -> None:
         if self._transport is not None:
@@ -106,7 +107,7 @@ class Author(asyncio.Protocol):
                     lambda: self, host, port
                 )
         except OSError as error:  # TimeoutError is one
-            at = f"{host} port {port} ({error.strerror or 'no answer'})"
+            at = f"{host} port {port} ({reason(error)})"
             raise self._trouble(Trouble.UNREACHABLE, at) from error
         self._transport = made
 
@@ -143,6 +144,13 @@ class Author(asyncio.Protocol):
             await self._encrypt()
         return found
 
+    async def undoes(self, step: Step, what: str) -> None:
+        """Go through a step that removes something; `what` is left if it cannot be done."""
+        try:
+            await self.says(step)
+        except StreamError:
+            self.left.append(what)
+
     async def _encrypt(self) -> None:
         assert self._transport is not None  # noqa: S101
         assert self._tls is not None  # noqa: S101
@@ -153,11 +161,13 @@ class Author(asyncio.Protocol):
         except ssl.SSLCertVerificationError as error:
             raise self._trouble(Trouble.CERTIFICATE, error.verify_message) from error
         except OSError as error:
-            raise self._trouble(Trouble.CLOSED, error.strerror or str(error)) from error
+            raise self._trouble(Trouble.CLOSED, reason(error)) from error
         assert made is not None  # noqa: S101
         self._transport = made
 
     def _trouble(self, trouble: Trouble, said: str) -> StreamError:
+        if self._there and trouble is Trouble.CLOSED:
+            trouble = Trouble.OTHER  # than a login
         return StreamError(sentence(self.server, self.jid, trouble, said))
 
     # What comes (asyncio.Protocol)

@@ -36,7 +36,7 @@ from xmpprelay.bench.dialogues import (
     heard,
     said,
 )
-from xmpprelay.bench.encryption import context_for
+from xmpprelay.bench.encryption import context_for, reason
 from xmpprelay.bench.tally import Run, account_of, marks_in
 
 AT_ONCE: Final = 100
@@ -211,7 +211,7 @@ class _Crowd:
                 client.socket = self._connection(client)
             client.socket.sendall(said(template, client.login).encode())
         except OSError as error:
-            raise _Trouble(client, Trouble.CLOSED, _reason(error)) from error
+            raise _Trouble(client, Trouble.CLOSED, reason(error)) from error
 
     def _connection(self, client: _Client) -> socket.socket:
         address = self._where.host, self._where.port
@@ -232,7 +232,7 @@ class _Crowd:
         except ssl.SSLCertVerificationError as error:
             raise _Trouble(client, Trouble.CERTIFICATE, error.verify_message) from error
         except OSError as error:
-            raise _Trouble(client, Trouble.CLOSED, _reason(error)) from error
+            raise _Trouble(client, Trouble.CLOSED, reason(error)) from error
         client.socket.setblocking(False)
 
     def _listens(self, client: _Client, step: Step, data: bytes) -> None:
@@ -304,7 +304,3 @@ def _is_meant(client: _Client, who: Who) -> bool:
 
 def _is_silent(client: _Client) -> None:
     client.dialogue = client.step = None
-
-
-def _reason(error: OSError) -> str:
-    return error.strerror or str(error)

@@ -10,10 +10,10 @@
 import base64
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
-from xml.sax.saxutils import escape, quoteattr
+from xml.sax.saxutils import escape, quoteattr, unescape
 
 RESOURCE: Final = "xmpprelay-bench"
 
@@ -35,6 +35,7 @@ class Trouble(StrEnum):
     CERTIFICATE = "certificate"
     NO_TLS = "no STARTTLS"
     NO_PLAIN = "no PLAIN"
+    NO_PLAIN_IN_THE_CLEAR = "no PLAIN without TLS"
     PASSWORD = "password"  # noqa: S105 - that it is wrong
     NO_SESSION = "no session"
     NO_REGISTRATION = "no registration"
@@ -111,6 +112,7 @@ _OPEN: Final = Step(
     fails=_NOT_OFFERED,
     trouble=Trouble.NO_PLAIN,
 )
+_OPEN_IN_THE_CLEAR: Final = replace(_OPEN, trouble=Trouble.NO_PLAIN_IN_THE_CLEAR)
 _REGISTER: Final = Step(  # XEP-0077 §3.1
     "<iq type='set' id='register' to='{domain}'><query xmlns='jabber:iq:register'>"
     "<username>{name}</username><password>{password}</password></query></iq>",
@@ -150,8 +152,8 @@ REMOVE: Final = Step(  # XEP-0077 §3.2; the server ends the stream, some with t
 
 def login(tls: Tls, *, makes: bool = False) -> tuple[Step, ...]:
     """The steps at whose end somebody is there; `makes`: with an account that he makes himself."""
-    encrypt = () if tls is Tls.NONE else _ENCRYPT
-    return (*encrypt, _OPEN, *((_REGISTER,) if makes else ()), *_AUTHENTICATE)
+    encrypt = (_OPEN_IN_THE_CLEAR,) if tls is Tls.NONE else (*_ENCRYPT, _OPEN)
+    return (*encrypt, *((_REGISTER,) if makes else ()), *_AUTHENTICATE)
 
 
 def leaves_roster(jid: str) -> Step:
@@ -222,6 +224,7 @@ def condition(said: str) -> str:
         for name in re.findall(r"<([a-z][a-z-]+)[ />]", said)
         if name not in ("error", "failure", "text", "iq", "query")
     ]
-    words = re.search(r"<text[^>]*>([^<]+)</text>", said)
+    text = re.search(r"<text[^>]*>([^<]+)</text>", said)
+    words = "" if text is None else unescape(text[1], {"&apos;": "'", "&quot;": '"'})
     found = names[0] if names else ("" if "<" in said else said)
-    return ": ".join(each for each in (found, words[1].strip() if words else "") if each)
+    return ": ".join(each for each in (found, words.strip().rstrip(".")) if each)

@@ -78,11 +78,11 @@ class Followers:
         tell: Progress = lambda done, of: None,
     ) -> None:
         self.jids = [each.jid for each in logins]
-        self.kept: tuple[str, ...] = ()  # at the end: who could not remove his account
+        self.server = server
+        self.left: list[str] = []  # of what was to be undone: what could not be
+        self.tell = tell
         self._where = where
-        self._server = server
         self._makes = makes
-        self._tell = tell
         context = multiprocessing.get_context("spawn")  # this process has a loop that runs
         self._pipe, self._theirs = context.Pipe()
         self._process = context.Process(
@@ -115,14 +115,13 @@ class Followers:
 
     async def _remove(self) -> None:
         """Remove the accounts that were made."""
-        refused = await self.undo(REMOVE)
+        refused = await self._undo(REMOVE)
         # Of a login that was cut short nobody knows how far it came: whether there is an account.
         others = Talk((*login(self._where.tls), REMOVE), Who.MADE, goes_on=True)
         cannot: Sequence[Told] = await self._ask("say", others)
-        self.kept = (
-            *(told.who for told in refused if told.trouble is not Trouble.CLOSED),
-            *(told.who for told in cannot if told.trouble is not Trouble.PASSWORD),
-        )
+        kept = [told.who for told in refused if told.trouble is not Trouble.CLOSED]
+        kept += [told.who for told in cannot if told.trouble is not Trouble.PASSWORD]
+        self.left += [f"the account {who}" for who in kept]
 
     @property
     def pid(self) -> int:
@@ -135,13 +134,19 @@ class Followers:
         troubles = await self._ask("say", Talk(steps))
         if troubles:
             first = troubles[0]
-            raise StreamError(sentence(self._server, first.who, first.trouble, first.said))
+            raise StreamError(sentence(self.server, first.who, first.trouble, first.said))
 
-    async def undo(self, *steps: Step) -> Sequence[Told]:
-        """Let each who is there have a dialogue, whatever becomes of others; the troubles."""
+    async def undoes(self, step: Step, what: str) -> None:
+        """Let each who is there go through a step that removes something.
+
+        Where that cannot be done, `what` is left.
+        """
+        self.left += [f"{what} of {told.who}" for told in await self._undo(step)]
+
+    async def _undo(self, step: Step) -> Sequence[Told]:
         if not self._process.is_alive():
             return ()
-        troubles: Sequence[Told] = await self._ask("say", Talk(steps, Who.THERE, goes_on=True))
+        troubles: Sequence[Told] = await self._ask("say", Talk((step,), Who.THERE, goes_on=True))
         return troubles
 
     async def expect(self, count: int) -> Posts:
@@ -180,7 +185,7 @@ class Followers:
             run, number, first, last = said
             self._posts[run].arrived(number, first, last)
         elif kind == "so far":
-            self._tell(*said)
+            self.tell(*said)
         elif not self._answer.done():
             self._answer.set_result(*said)
 

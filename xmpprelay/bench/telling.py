@@ -39,7 +39,8 @@ def as_json(title: str, found: Found) -> dict[str, Any]:
 def table(title: str, plan: Plan, found: Found, names: Mapping[str, str]) -> Iterator[str]:
     """The lines of a table of 85 columns; `names` are those of the ways, by their short ones."""
     ratio = ratios(found.turns)
-    yield f"{title}: {plan.followers:,} followers, medians of {plan.rounds} rounds"
+    rounds = "one round" if plan.rounds == 1 else f"medians of {plan.rounds} rounds"
+    yield f"{title}: {plan.followers:,} followers, {rounds}"
     yield f"{f'bursts of {plan.burst} posts':28}{'a second':>10}{'of own':>8}{_CPU}"
     for way, turns in found.turns.items():
         per_s = statistics.median(turn.per_s for turn in turns)

@@ -58,9 +58,8 @@ class Way(Protocol):
 class OwnPubsub:
     """The server's own."""
 
-    name = "the server's own pubsub"
-    short = "own"
-    pid = None
+    name: ClassVar[str] = "the server's own pubsub"
+    short: ClassVar[str] = "own"
 
     def __init__(self, author: Author, followers: Followers) -> None:
         self._author, self._followers = author, followers
@@ -102,7 +101,13 @@ class OwnPubsub:
     async def __aexit__(self, *_: object) -> None:
         """With the node its subscriptions go."""
         delete = f"<pubsub xmlns='{_PUBSUB}#owner'><delete node='{self._node}'/></pubsub>"
-        await self._author.says(_asks(self._author.jid, "delete", delete))
+        step = _asks(self._author.jid, "delete", delete)
+        await self._author.undoes(step, f"the node {self._node} of {self._author.jid}")
+
+    @property
+    def pid(self) -> int | None:
+        """It is the server itself."""
+        return None
 
     def sends(self, text: str) -> None:
         """Publish it."""
@@ -118,8 +123,8 @@ class OwnPubsub:
 class Relay:
     """This program, on a database of its own that is removed."""
 
-    name = "the relay"
-    short = "relay"
+    name: ClassVar[str] = "the relay"
+    short: ClassVar[str] = "relay"
 
     def __init__(self, author: Author, followers: Followers, process: "RelayOfBench") -> None:
         self._author, self._followers, self._process = author, followers, process
@@ -143,7 +148,8 @@ class Relay:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._followers.undo(leaves_roster(self._process.home))
+        home = self._process.home
+        await self._followers.undoes(leaves_roster(home), f"{home} among the contacts")
 
     @property
     def pid(self) -> int | None:
@@ -186,7 +192,8 @@ class RelayOfBench:
 
     async def __aexit__(self, *_: object) -> None:
         try:
-            await self._author.says(leaves_roster(self.home))
+            forgets = leaves_roster(self.home)
+            await self._author.undoes(forgets, f"{self.home} among the contacts of the author")
         finally:
             await self._process.stop()
             self._folder.cleanup()

@@ -19,6 +19,7 @@ import click
 
 from xmpprelay import __version__
 from xmpprelay.cli.audit import audit
+from xmpprelay.cli.bench import bench
 from xmpprelay.cli.blocks import block, blocks, unblock
 from xmpprelay.cli.configuration import config
 from xmpprelay.cli.journal import journal
@@ -67,6 +68,7 @@ for command in (
     migrate,
     backup,
     restore,
+    bench,
 ):
     root.add_command(command)
 
