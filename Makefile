@@ -49,16 +49,24 @@ chaos:
 	.venv/bin/python -m tests.chaos $(ONLY) \
 	$(if $(SEEDS),--seeds $(SEEDS)) $(if $(FIRST_SEED),--first-seed $(FIRST_SEED))
 
+# Prints tables; what is drawn is in build/bench as JSON too, with the plots.
+figures = build/bench
 bench:
 	@tools/setup test
-	.venv/bin/python -m tests.bench latency
+	@mkdir -p $(figures)
+	.venv/bin/python -m tests.bench latency --json $(figures)/latency.json
 	.venv/bin/python -m tests.bench pubsub
 	.venv/bin/python -m tests.bench web
 	.venv/bin/python -m tests.bench routing
-	.venv/bin/python -m tests.bench journal
+	.venv/bin/python -m tests.bench journal --json $(figures)/journal.json
 	.venv/bin/python -m tests.bench start
 	.venv/bin/python -m tests.bench intake
-	.venv/bin/python -m tests.bench floods
+	.venv/bin/python -m tests.bench floods --json $(figures)/floods.json
 	.venv/bin/python -m tests.bench trickle
-	.venv/bin/python -m tests.bench limit
-	.venv/bin/python -m tests.bench fanout
+	.venv/bin/python -m tests.bench limit --json $(figures)/limit.json
+	.venv/bin/python -m tests.bench limit --burst 1 --json $(figures)/limit-1.json
+	.venv/bin/python -m tests.bench memory --json $(figures)/memory.json
+	.venv/bin/python -m tests.bench crowded --json $(figures)/crowded.json
+	.venv/bin/python -m tests.bench returns --json $(figures)/returns.json
+	.venv/bin/python -m tests.bench fanout --json $(figures)/fanout-1000.json
+	.venv/bin/python -m tests.bench plots $(figures)

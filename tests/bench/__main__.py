@@ -5,13 +5,17 @@ from types import ModuleType
 from typing import Final
 
 from tests.bench import (
+    crowded,
     fanout,
     floods,
     intake,
     journal,
     latency,
     limit,
+    memory,
+    plots,
     pubsub,
+    returns,
     routing,
     slow_domain,
     start,
@@ -32,7 +36,11 @@ BENCHMARKS: Final[dict[str, ModuleType]] = {
     "intake": intake,
     "floods": floods,
     "start": start,
+    "returns": returns,
+    "crowded": crowded,
+    "memory": memory,
     "slow-domain": slow_domain,
+    "plots": plots,
 }
 
 

@@ -18,7 +18,6 @@ there: the times depend on what else the machine does.
 
 import argparse
 import asyncio
-import json
 import re
 import tempfile
 import time
@@ -27,6 +26,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final, Self
 
+from tests.bench import figures
 from tests.bench.incoming import (
     CAPABLE,
     FOLLOWERS,
@@ -243,7 +243,7 @@ def run_as_asked(asked: Any) -> None:
     times = asyncio.run(main(asked.rounds, asked.posts, asked.passed))
     print(f"{'milliseconds':30}{'p50':>10}{'p99':>10}{'max':>10}")
     for name, found in times.items():
-        figures = (percentile(found, 50), percentile(found, 99), max(found))
-        print(f"{name:30}" + "".join(f"{figure:10.1f}" for figure in figures))
-    if asked.json is not None:
-        asked.json.write_text(json.dumps(times, indent=1) + "\n")
+        values = (percentile(found, 50), percentile(found, 99), max(found))
+        print(f"{name:30}" + "".join(f"{value:10.1f}" for value in values))
+    plan = {name: getattr(asked, name) for name in ("posts", "rounds", "passed")}
+    figures.write(asked.json, plan, {"times": times})

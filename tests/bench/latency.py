@@ -21,6 +21,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
+from tests.bench import figures
 from xmpprelay.quickstart.people import Person
 from xmpprelay.quickstart.prosody import Prosody
 from xmpprelay.quickstart.relay_process import RelayProcess
@@ -34,15 +35,24 @@ Times = list[tuple[str, float]]  # who has had the post, and after how many mill
 def add_options(parser: argparse.ArgumentParser) -> None:
     """What it can be told."""
     parser.add_argument("--posts", type=int, default=200, metavar="N")
+    parser.add_argument("--json", type=Path, metavar="FILE")
 
 
 def run_as_asked(asked: argparse.Namespace) -> None:
     """Measure, and print a table."""
-    asyncio.run(main(asked.posts))
+    times = asyncio.run(main(asked.posts))
+    print(
+        f"{asked.posts} posts, one at a time, to {FOLLOWERS} followers; milliseconds from sending"
+    )
+    print(f"{'to':30}{'p50':>8}{'p99':>8}{'max':>8}")
+    for name, values in times.items():
+        show(name, values)
+    plan = {"posts": asked.posts, "followers": FOLLOWERS}
+    figures.write(asked.json, plan, {"times": times})
 
 
-async def main(posts: int) -> None:
-    """Measure, and print a table."""
+async def main(posts: int) -> dict[str, list[float]]:
+    """The milliseconds of each post, and of what it is compared with, by their names."""
     with tempfile.TemporaryDirectory(prefix="xmpprelay-bench-") as folder:
         async with Prosody() as server, running(RelayProcess(Path(folder), server, NO_LIMITS)):
             home = f"home@{server.component_domain}"
@@ -61,14 +71,13 @@ async def main(posts: int) -> None:
             await asyncio.gather(*(person.log_out() for person in (author, *followers)))
             syncs = [sync_alone(Path(folder)) for _ in range(posts)]
     of_followers = [[ms for who, ms in one if who != author.name] for one in times]
-    print(f"{posts} posts, one at a time, to {FOLLOWERS} followers; milliseconds from sending")
-    print(f"{'to':30}{'p50':>8}{'p99':>8}{'max':>8}")
-    show("the first follower", [min(each) for each in of_followers])
-    show("the last follower", [max(each) for each in of_followers])
-    show("the author's ok", [ms for one in times for who, ms in one if who == author.name])
-    print("for comparison")
-    show("a sync of the disk", syncs)
-    show("a chat message, no relay", direct)
+    return {
+        "the first follower": [min(each) for each in of_followers],
+        "the last follower": [max(each) for each in of_followers],
+        "the author's ok": [ms for one in times for who, ms in one if who == author.name],
+        "a sync of the disk": syncs,
+        "a chat message, no relay": direct,
+    }
 
 
 @contextlib.asynccontextmanager

@@ -12,7 +12,6 @@ confirmed by a ping and stored before the next but one is written.
 import argparse
 import asyncio
 import contextlib
-import json
 import statistics
 import sys
 import tempfile
@@ -22,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from tests.bench import figures
 from tests.bench.latency import NO_LIMITS, running
 from tests.bench.stub import Stub
 from xmpprelay.bench.usage import Usage, usage_of
@@ -62,9 +62,8 @@ def run_as_asked(asked: argparse.Namespace) -> None:
     """Measure, and print a table."""
     rows = asyncio.run(measured(asked.followers, asked.burst, asked.rounds))
     show(rows, asked.followers, asked.burst)
-    if asked.json is not None:
-        found = told(rows, asked.followers, asked.burst)
-        asked.json.write_text(json.dumps(found, indent=1) + "\n")
+    plan = {name: getattr(asked, name) for name in ("followers", "burst", "rounds")}
+    figures.write(asked.json, plan, {"rows": told(rows)})
 
 
 async def measured(followers: int, burst: int, rounds: int) -> dict[str, list[Row]]:
@@ -152,12 +151,12 @@ def middle(found: Sequence[Row]) -> tuple[float, float]:
     )
 
 
-def told(rows: dict[str, list[Row]], followers: int, burst: int) -> dict[str, object]:
+def told(rows: dict[str, list[Row]]) -> dict[str, object]:
+    """As it is written to a file."""
     return {
-        "followers": followers,
-        "burst": burst,
-        "rows": {
-            name: [{"per_s": row.per_s, "cpu_us": row.each_us} for row in found]
-            for name, found in rows.items()
-        },
+        name: [
+            {"per_s": row.per_s, "cpu_us": row.each_us, "peak_bytes": row.used.peak_bytes}
+            for row in found
+        ]
+        for name, found in rows.items()
     }

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from tests.bench import figures
 from tests.bench.latency import percentile, running, show
 from tests.integration.clients import FarServer, Person, Stanza
 from tests.integration.pubsub import entry, is_event, items, publish, subscribe, texts
@@ -44,6 +45,8 @@ POSTS_IN_ALL: Final = 1_000_000
 OTHERS: Final = 900
 OF_ONE: Final = 100_000
 PAGE: Final = 50
+Told = dict[str, list[float]]
+
 PING: Final = "<ping xmlns='urn:xmpp:ping'/>"
 
 
@@ -93,21 +96,23 @@ class Crowd(FarServer):
 def add_options(parser: argparse.ArgumentParser) -> None:
     """What it can be told."""
     parser.add_argument("--posts", type=int, default=100, metavar="N")
+    parser.add_argument("--json", type=Path, metavar="FILE")
 
 
 def run_as_asked(asked: argparse.Namespace) -> None:
-    """Measure, and print a table."""
-    asyncio.run(main(asked.posts))
-
-
-async def main(posts: int) -> None:
     """Measure, and print two tables."""
+    times = asyncio.run(main(asked.posts))
+    figures.write(asked.json, {"posts": asked.posts, "followers": FOLLOWERS}, {"times": times})
+
+
+async def main(posts: int) -> Told:
+    """Measure, and print two tables; the milliseconds, by what they are of."""
     component = f'Component "{DOMAIN}"\n    component_secret = "{SECRET}"'
     async with Prosody(extra_config=component) as server:
         with tempfile.TemporaryDirectory(prefix="xmpprelay-bench-") as folder:
-            await fan_out(server, Path(folder), posts)
+            fanned = await fan_out(server, Path(folder), posts)
         with tempfile.TemporaryDirectory(prefix="xmpprelay-bench-") as folder:
-            await pages(server, Path(folder), posts)
+            return fanned | await pages(server, Path(folder), posts)
 
 
 @contextlib.asynccontextmanager
@@ -123,7 +128,7 @@ async def authors(server: Prosody, *names: str) -> AsyncIterator[list[Person]]:
 # --- Publishing -----------------------------------------------------------------------------------
 
 
-async def fan_out(server: Prosody, folder: Path, posts: int) -> None:
+async def fan_out(server: Prosody, folder: Path, posts: int) -> Told:
     relay = RelayProcess(folder, server, NO_LIMITS)
     async with running(relay), authors(server, "chatter", "publisher") as (chatter, publisher):
         await chatter.joins("chatter")
@@ -141,12 +146,16 @@ async def fan_out(server: Prosody, folder: Path, posts: int) -> None:
                         times[way].append(found)
     print(f"{posts} posts each, one at a time, to {FOLLOWERS} followers; milliseconds from sending")
     print(f"{'to':30}{'p50':>8}{'p99':>8}{'max':>8}")
+    told: Told = {}
     for way, found in times.items():
-        show(f"the first follower, by {way}", [first for first, _ in found])
-        show(f"the last follower, by {way}", [last for _, last in found])
+        told[f"the first follower, by {way}"] = [first for first, _ in found]
+        told[f"the last follower, by {way}"] = [last for _, last in found]
+    for row, values in told.items():
+        show(row, values)
     for which, name in enumerate(("first", "last")):
         chat, pubsub = (percentile([t[which] for t in times[w]], 50) for w in ("chat", "pubsub"))
         print(f"pubsub by chat, the {name} follower: {pubsub / chat:.2f}")
+    return told
 
 
 async def one_post(crowd: Crowd, author: Person, way: str, text: str) -> tuple[float, float]:
@@ -166,7 +175,7 @@ async def one_post(crowd: Crowd, author: Person, way: str, text: str) -> tuple[f
 # --- Reading --------------------------------------------------------------------------------------
 
 
-async def pages(server: Prosody, folder: Path, posts: int) -> None:
+async def pages(server: Prosody, folder: Path, posts: int) -> Told:
     relay = RelayProcess(folder, server, NO_LIMITS)
     async with authors(server, "writer") as (writer,):
         async with running(relay):
@@ -178,6 +187,7 @@ async def pages(server: Prosody, folder: Path, posts: int) -> None:
     print(f"{'':30}{'p50':>8}{'p99':>8}{'max':>8}")
     show("a page of items", page)
     show("a ping", pings)
+    return {"a page of items": page, "a ping": pings}
 
 
 async def read(reader: Person, posts: int) -> tuple[list[float], list[float]]:

@@ -22,6 +22,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
+from tests.bench import figures
 from tests.integration.process import RelayProcess
 from xmpprelay.bench.usage import usage_of
 from xmpprelay.core.handles import skeleton
@@ -74,9 +75,8 @@ def run(rounds: int, people: int, file: Path | None) -> None:
     ):
         values = [getattr(each, name) for each in runs]
         print(f"{median(values):>8.1f}{max(values):>8.1f}  {unit}")
-    if file is not None:
-        figures = {"people": people, "follows": follows, "start": [asdict(each) for each in runs]}
-        file.write_text(json.dumps(figures, indent=1) + "\n")
+    plan = {"people": people, "follows": follows, "rounds": rounds}
+    figures.write(file, plan, {"start": [asdict(each) for each in runs]})
 
 
 async def _measure(rounds: int, people: int) -> list[Run]:

@@ -5,7 +5,9 @@ it. Nothing of what comes is parsed but the questions, so that what is measured 
 """
 
 import asyncio
+import itertools
 import re
+from collections.abc import Mapping, Sequence
 from typing import Final, Self
 
 from xmpprelay.quickstart.relay_process import RelayProcess
@@ -72,15 +74,36 @@ class Stub:
     async def follows(self, relay: RelayProcess, followers: int) -> None:
         """Let an author have so many followers, who are all online and show it."""
         people = [f"f{number}@{self.domain}" for number in range(followers)]
+        await self.follow(relay, {self.author: people})
+
+    async def follow(self, relay: RelayProcess, follows: Mapping[str, Sequence[str]]) -> None:
+        """Let authors have followers, who are all online and show it; nobody follows two of them.
+
+        An author's handle is the local part of his address.
+        """
         table = relay.config.with_name("people.csv")
-        rows = [f"{self.author},writer,", *(f"{person},,writer" for person in people)]
-        await asyncio.to_thread(table.write_text, "\n".join(["jid,handle,follows", *rows]) + "\n")
+        rows = ["jid,handle,follows"]
+        rows += [f"{author},{author.partition('@')[0]}," for author in follows]
+        for author, people in follows.items():
+            rows += [f"{person},,{author.partition('@')[0]}" for person in people]
+        await asyncio.to_thread(table.write_text, "\n".join(rows) + "\n")
         await relay.command("people", "import", str(table))
-        for person in people:
+        for person in itertools.chain.from_iterable(follows.values()):
             self.sends(
                 f"<presence from='{person}/x' to='{self.home}'/>"
                 f"<presence from='{person}' to='{self.home}' type='subscribed'/>"
             )
+
+    # Its reading
+
+    def stops_reading(self) -> None:
+        """Leave what the component writes where it is; nothing is answered."""
+        assert self._writer is not None
+        self._writer.pause_reading()
+
+    def reads_again(self) -> None:
+        assert self._writer is not None
+        self._writer.resume_reading()
 
     # The stream
 

@@ -21,6 +21,7 @@ from typing import Final
 import aiohttp
 from aiohttp import web
 
+from tests.bench import figures
 from tests.bench.latency import FOLLOWERS, Times, ask, one_post, percentile, show, someone
 from tests.integration.process import RelayProcess
 from xmpprelay.config import Limits
@@ -38,15 +39,19 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """What it can be told."""
     parser.add_argument("--posts", type=int, default=100, metavar="N")
     parser.add_argument("--rounds", type=int, default=5, metavar="N")
+    parser.add_argument("--json", type=Path, metavar="FILE")
 
 
 def run_as_asked(asked: argparse.Namespace) -> None:
     """Measure, and print a table."""
-    asyncio.run(main(asked.posts, asked.rounds))
+    times, answered = asyncio.run(main(asked.posts, asked.rounds))
+    _print(times, answered)
+    plan = {"posts": asked.posts, "rounds": asked.rounds, "per_second": PER_SECOND}
+    figures.write(asked.json, plan, {"times": times, "answered_per_s": answered})
 
 
-async def main(posts: int, rounds: int) -> None:
-    """Measure, and print a table."""
+async def main(posts: int, rounds: int) -> tuple[dict[str, list[float]], list[float]]:
+    """The milliseconds of posts to followers by what goes on, and requests answered a second."""
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="xmpprelay-bench-") as folder, ExitStack() as ending:
         table = _TABLE.format(port=port)
@@ -79,16 +84,18 @@ async def main(posts: int, rounds: int) -> None:
                 if kind == "asked":
                     answered.append(crowd.per_second)
             await asyncio.gather(*(person.log_out() for person in (author, *followers)))
-    _print(rows, answered, author.name)
+    times = {
+        kind: [ms for each in found for who, ms in each if who != author.name]
+        for kind, found in rows.items()
+    }
+    return times, answered
 
 
-def _print(rows: dict[str, list[Times]], answered: list[float], author: str) -> None:
+def _print(times: dict[str, list[float]], answered: list[float]) -> None:
     print(f"{'to the followers, ms':30}{'p50':>8}{'p99':>8}{'max':>8}")
-    p99 = []
-    for kind, times in rows.items():
-        values = [ms for each in times for who, ms in each if who != author]
+    for kind, values in times.items():
         show(kind, values)
-        p99.append(percentile(values, 99))
+    p99 = [percentile(values, 99) for values in times.values()]
     print(f"p99, asked: {p99[2] / p99[0]:.2f} of nobody asks, {p99[2] / p99[1]:.2f} of others")
     print(f"requests answered a second: {min(answered):.0f} to {max(answered):.0f}")
 
