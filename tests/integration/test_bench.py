@@ -24,6 +24,7 @@ from tests.servers.ejabberd import Ejabberd
 from tests.servers.encrypted import BESIDE, SECRET, encrypted
 from xmpprelay.bench.author import Author
 from xmpprelay.bench.dialogues import Login, Step, Where
+from xmpprelay.bench.followers import Followers
 from xmpprelay.quickstart.private_server import free_port
 from xmpprelay.quickstart.prosody import Prosody
 from xmpprelay.quickstart.relay_process import RelayProcess
@@ -191,6 +192,20 @@ async def test_ctrl_c_removes_what_was_made(place: Place, stage: str) -> None:
         os.close(slave)
         assert "could not be removed" not in await reading
     assert await place.people() == before
+
+
+@EITHER
+async def test_followers_who_wait_for_what_never_comes_can_be_asked_for_other_things(
+    place: Place,
+) -> None:
+    async with Followers(place.where, place.logins) as followers, asyncio.timeout(10):
+        waiting = asyncio.create_task(followers.say(Step("<presence/>", until=b"never")))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        await followers.expect(1)
+        assert (await followers.account()).lost == FOLLOWERS + 1
 
 
 @KINDS

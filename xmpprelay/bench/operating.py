@@ -132,17 +132,21 @@ async def _measured(
     plan: Plan,
     stage: Stage,
 ) -> Found:
-    async with contextlib.AsyncExitStack() as ending:
-        with _stage(stage, "Followers log in", followers):
-            await ending.enter_async_context(followers)
-        own = OwnPubsub(author, followers)
-        with _stage(stage, "They subscribe to a node", followers):
-            await ending.enter_async_context(own)
-        relay = Relay(author, followers, process)
-        with _stage(stage, "They follow by the relay", followers):
-            await ending.enter_async_context(relay)
-        with stage("Measuring") as tell:
-            return await measured((own, relay), followers, plan, place.pid, tell)
+    with contextlib.ExitStack() as shown:
+        async with contextlib.AsyncExitStack() as ending:
+            try:
+                with _stage(stage, "Followers log in", followers):
+                    await ending.enter_async_context(followers)
+                own = OwnPubsub(author, followers)
+                with _stage(stage, "They subscribe to a node", followers):
+                    await ending.enter_async_context(own)
+                relay = Relay(author, followers, process)
+                with _stage(stage, "They follow by the relay", followers):
+                    await ending.enter_async_context(relay)
+                with stage("Measuring") as tell:
+                    return await measured((own, relay), followers, plan, place.pid, tell)
+            finally:
+                shown.enter_context(_stage(stage, "What was made is removed", followers))
 
 
 @contextlib.contextmanager
