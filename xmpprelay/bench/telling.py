@@ -12,7 +12,7 @@ from typing import Any, Final
 from xmpprelay.bench.measuring import Found, Plan, Turns, Used
 from xmpprelay.bench.tally import Account
 
-_CPU: Final = f"{'its µs':>7}{'server µs':>10}"
+_CPU: Final = f"{'its':>8}{'server':>8}"
 _NONE: Final = "–"
 
 
@@ -41,14 +41,14 @@ def table(title: str, plan: Plan, found: Found, names: Mapping[str, str]) -> Ite
     ratio = ratios(found.turns)
     rounds = "one round" if plan.rounds == 1 else f"medians of {plan.rounds} rounds"
     yield f"{title}: {plan.followers:,} followers, {rounds}"
-    yield f"{f'bursts of {plan.burst} posts':24}{'a second':>9}{'of own':>7}{_CPU}"
+    yield f"{f'bursts of {plan.burst} posts':24}{'a second':>9}{'of own':>8}{_CPU}"
     for way, turns in found.turns.items():
         per_s = statistics.median(turn.per_s for turn in turns)
         used = _used([turn.burst_us for turn in turns])
-        yield f"{names[way]:24}{per_s:9,.0f}{ratio[way]['per_s']:7.2f}{used}"
+        yield f"{names[way]:24}{per_s:9,.0f}{ratio[way]['per_s']:8.2f}{used}"
     yield (
-        f"{'one post at a time, ms':24}{'first':>9}{'of own':>7}{_CPU}"
-        f"{'last':>8}{'of own':>7}{'slowest':>8}"
+        f"{'one post at a time, ms':24}{'first':>9}{'of own':>8}{_CPU}"
+        f"{'last':>7}{'of own':>8}{'slowest':>8}"
     )
     for way, turns in found.turns.items():
         first = statistics.median(turn.first_ms for turn in turns)
@@ -56,11 +56,11 @@ def table(title: str, plan: Plan, found: Found, names: Mapping[str, str]) -> Ite
         slowest = max(turn.slowest_ms for turn in turns)
         used = _used([turn.single_us for turn in turns])
         yield (
-            f"{names[way]:24}{first:9.1f}{ratio[way]['first_ms']:7.2f}{used}"
-            f"{last:8.1f}{ratio[way]['last_ms']:7.2f}{slowest:8.1f}"
+            f"{names[way]:24}{first:9.1f}{ratio[way]['first_ms']:8.2f}{used}"
+            f"{last:7.1f}{ratio[way]['last_ms']:8.2f}{slowest:8.1f}"
         )
     load = statistics.median(turn.burst_us.followers for turn in [*found.turns.values()][-1])
-    yield f"µs are the processor's for a delivery; the followers' own process needs {load:.1f}"
+    yield f"its, server: µs of the processor for a delivery; the followers' {load:.1f}"
     idle, peak = found.idle_bytes / 2**20, found.peak_bytes / 2**20
     yield f"the relay's memory at most: {peak:.0f} MiB, {idle:.0f} before the first post"
     yield told(found.account)
@@ -78,7 +78,7 @@ def told(account: Account) -> str:
 
 def _used(each: Sequence[Used]) -> str:
     way = _median([used.way for used in each])
-    return f"{way:>7}{_median([used.server for used in each]):>10}"
+    return f"{way:>8}{_median([used.server for used in each]):>8}"
 
 
 def _median(values: Sequence[float | None]) -> str:
