@@ -256,7 +256,7 @@ class ClaimRow:
     here: Where  # where it would be sent
 
 
-@operation(grows=False)
+@operation(grows=False, patient=True)
 def claim(tx: Transaction, rows: Sequence[ClaimRow]) -> list[Insertion | None]:
     """Let each account's oldest open row become what is decided; None: nothing is open, or changed.
 
@@ -286,7 +286,7 @@ class SettleRow:
     was: State
 
 
-@operation(grows=False)
+@operation(grows=False, patient=True)
 def settle(tx: Transaction, rows: Sequence[SettleRow]) -> list[tuple[Insertion, Insertion]]:
     """Store what became of rows; gives each as it was on the disk and as it is there now.
 

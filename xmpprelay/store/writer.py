@@ -9,6 +9,10 @@ The order is first in, first out, and it is kept everywhere: rows are written in
 `submit`, post numbers are given in that order, and so are the callbacks called. Neighbours that
 want the same operation are handed to it together, so that it can use one statement for all.
 
+Rows that nobody looks at a clock for (`patient`: the notes of what is inserted into the primary)
+have no transactions of their own while others come: they wait a moment for one to come along with.
+Else each of these would be a sync that a post may have to wait for.
+
 After the commit, and before the next transaction begins: the highest number is noted, then each
 row's `committed` is called, then the waiters are woken. A waiter that has gone changes nothing.
 
@@ -31,6 +35,7 @@ import sqlite3
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -50,6 +55,12 @@ from xmpprelay.store.files import HighWater, Reserve
 log = get_logger("store")
 
 BATCH: Final = 512  # rows a transaction: measured, more gains nothing and makes the first one wait
+
+PATIENCE_S: Final = 0.01
+"""So long patient rows wait for others: short beside a request to the primary."""
+
+COMPANY_S: Final = 0.1
+"""If there was none for so long, none is expected, and they do not wait."""
 
 Row = TypeVar("Row")
 Result = TypeVar("Result")
@@ -89,6 +100,7 @@ class Operation(Generic[Row, Result]):
 
     write: Callable[[Transaction, Sequence[Row]], Sequence[Result]]
     grows: bool  # True: refused while the disk is full
+    patient: bool = False  # True: its rows may wait a moment for others
 
     def __call__(self, tx: Transaction, rows: Sequence[Row]) -> Sequence[Result]:
         """Do it inside the transaction, which the caller commits."""
@@ -101,14 +113,14 @@ class Operation(Generic[Row, Result]):
 
 
 def operation(
-    *, grows: bool
+    *, grows: bool, patient: bool = False
 ) -> Callable[[Callable[[Transaction, Sequence[Row]], Sequence[Result]]], Operation[Row, Result]]:
-    """Make an operation of a function; `grows` says whether a full disk refuses it."""
+    """Make an operation of a function; see `Operation`."""
 
     def made(
         write: Callable[[Transaction, Sequence[Row]], Sequence[Result]],
     ) -> Operation[Row, Result]:
-        return Operation(write, grows)
+        return Operation(write, grows, patient)
 
     return made
 
@@ -170,6 +182,8 @@ class Writer:
         self._reserve = Reserve(path)
         self._queue: deque[_Item] = deque()
         self._wake = asyncio.Event()
+        self._company = asyncio.Event()
+        self._company_at = -COMPANY_S  # when a row came last that is not patient
         self._closing = False
         self._task: asyncio.Task[None] | None = None
 
@@ -194,6 +208,9 @@ class Writer:
         done: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._queue.append(_Item(op, row, committed, done))
         self._wake.set()
+        if not op.patient:
+            self._company_at = self._monotonic()
+            self._company.set()
         return done
 
     @property
@@ -205,6 +222,7 @@ class Writer:
         """Write what is queued, then stop. The lock, `.number` and the connection stay."""
         self._closing = True
         self._wake.set()
+        self._company.set()
         if self._task is not None:
             await asyncio.shield(self._task)  # who waits here may go; what is queued is written
         self._high_water.close()
@@ -215,6 +233,8 @@ class Writer:
             await self._wake.wait()
             # Waiters of the last commit get their turn first: what they submit now comes along.
             await asyncio.sleep(0)
+            if self._queue and all(item.op.patient for item in self._queue):
+                await self._wait_for_company()
             batch = [self._queue.popleft() for _ in range(min(BATCH, len(self._queue)))]
             if not batch:
                 self._wake.clear()
@@ -226,6 +246,15 @@ class Writer:
             except Exception as error:  # noqa: BLE001 - the loop's top: waiters must not hang
                 self.stop(error)
                 _fail(batch, store_error(error, self._path))
+
+    async def _wait_for_company(self) -> None:
+        """Return when a row is there that is not patient, or none is to be expected."""
+        if self._closing or self._monotonic() - self._company_at > COMPANY_S:
+            return
+        self._company.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE_S):
+                await self._company.wait()
 
     async def _write(self, batch: list[_Item]) -> None:
         """Write the rows, on a full disk only those that may be, and answer all of them."""
