@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import pytest
 import pytest_asyncio
@@ -25,6 +25,7 @@ from tests.servers.encrypted import BESIDE, SECRET, encrypted
 from xmpprelay.bench.author import Author
 from xmpprelay.bench.dialogues import Login, Step, Where
 from xmpprelay.bench.followers import Followers
+from xmpprelay.bench.measuring import Plan, measured
 from xmpprelay.quickstart.private_server import free_port
 from xmpprelay.quickstart.prosody import Prosody
 from xmpprelay.quickstart.relay_process import RelayProcess
@@ -279,6 +280,58 @@ async def test_certificates_are_checked(place: Place) -> None:
     assert "it does not offer SASL PLAIN without TLS" in in_the_clear
     assert "c2s_require_encryption" in in_the_clear
     assert "starttls_required" in in_the_clear
+
+
+async def test_a_server_that_dies_is_told_at_once_with_what_is_left_there(short_path: Path) -> None:
+    async with encrypted(Prosody) as (server, authority):
+        place = await Place(server, authority, short_path).peopled()
+        with terminal() as (master, slave):
+            arguments = ("--accounts", place.accounts(), "--config", place.config())
+            process = await place.starts(*arguments, "--rounds", "1000", stdout=slave, stderr=slave)
+            os.close(slave)
+            await asyncio.to_thread(reads_until, master, "Measuring")
+            async with asyncio.timeout(10):
+                await server.kill()
+                shown = await asyncio.to_thread(reads_until, master, None)
+                assert await process.wait() == 1
+    assert "xmpprelay: The server closed the connection of b" in shown
+    home = f"home@{server.component_domain}"
+    assert re.search(rf"{home} among the contacts of b\d+@.* and 17 more could not be", shown)
+    assert re.search(r"the node xmpprelay-bench-\w+ of b0@example.test could not be", shown)
+
+
+@EITHER
+async def test_what_comes_twice_is_found(place: Place) -> None:
+    async with (
+        Author(place.where, place.logins[0]) as author,
+        Followers(place.where, place.logins[1:4]) as followers,
+    ):
+        ways = (Twice(author, followers), Twice(author, followers))
+        found = await measured(ways, followers, Plan(3, rounds=1, burst=1, singles=1))
+    assert found.account.expected == 3 * 2 * (5 + 1 + 1 + 1)
+    assert found.account.doubled >= found.account.expected - 3  # the last ones are on their way
+    assert not found.account.lost
+    assert not found.account.well
+
+
+class Twice:
+    """A way that brings each post twice."""
+
+    name: ClassVar[str] = "twice"
+    short: ClassVar[str] = "twice"
+    pid = os.getpid()
+
+    def __init__(self, author: Author, followers: Followers) -> None:
+        self._author, self._followers = author, followers
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None: ...
+
+    def sends(self, text: str) -> None:
+        for jid in self._followers.jids * 2:
+            self._author.chats(jid, text, "twice")
 
 
 async def test_the_setting_of_prosody_that_is_in_the_way_is_named(short_path: Path) -> None:

@@ -95,7 +95,7 @@ class Author(asyncio.Protocol):
             await self.says(REMOVE)
         except StreamError:
             if self._there:  # else there never was one
-                self.left.append(f"the account {self.jid}")
+                self.left.append(f"the account of {self.jid}")
 
     async def _connect(self) -> None:
         if self._transport is not None:

@@ -281,7 +281,9 @@ class _Crowd:
         assert client.socket is not None  # noqa: S101
         del self._by_file[client.socket.fileno()]
         client.socket.close()
-        client.there = False
+        if client.there:
+            client.there = False
+            self._pipe.send(("gone", client.login.jid))
         if client.step is not None:
             raise _Trouble(client, Trouble.CLOSED, "the connection was closed")
 

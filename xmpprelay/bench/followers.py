@@ -27,6 +27,9 @@ Progress = Callable[[int, int], None]
 _OTHER_FILES: Final = 200
 """What a server has open besides the connections; a guess."""
 
+_NAMED: Final = 3
+"""Of many with whom the same is left."""
+
 
 class Posts:
     """Some posts that all followers are to get, and when they came."""
@@ -36,6 +39,7 @@ class Posts:
         self._run = run
         self._arrivals: dict[int, tuple[float, float]] = {}  # post -> to the first, to the last
         self._more = asyncio.Event()
+        self._gone: str | None = None  # somebody who cannot get them any more
 
     def text(self, number: int) -> str:
         """The text of one, with its mark in it."""
@@ -46,10 +50,22 @@ class Posts:
         self._arrivals[number] = first, last
         self._more.set()
 
+    def is_gone(self, who: str) -> None:
+        """Somebody's connection is lost: he will not have them."""
+        self._gone = who
+        self._more.set()
+
     async def there(self, number: int, within_s: float) -> tuple[float, float]:
-        """When the first and when the last follower had one; TimeoutError."""
+        """When the first and when the last follower had one; TimeoutError.
+
+        StreamError as soon as somebody has lost his connection.
+        """
         async with asyncio.timeout(within_s):
             while number not in self._arrivals:
+                if self._gone is not None:
+                    raise StreamError(
+                        f"The server closed the connection of {self._gone}: its log says why."
+                    )
                 self._more.clear()
                 await self._more.wait()
         return self._arrivals[number]
@@ -89,6 +105,7 @@ class Followers:
             target=live, args=(self._theirs, where, list(logins)), daemon=True
         )
         self._posts: list[Posts] = []
+        self._gone: list[str] = []  # who have lost their connection
         self._answer: asyncio.Future[Any] | None = None
 
     async def __aenter__(self) -> Self:
@@ -121,7 +138,7 @@ class Followers:
         cannot: Sequence[Told] = await self._ask("say", others)
         kept = [told.who for told in refused if told.trouble is not Trouble.CLOSED]
         kept += [told.who for told in cannot if told.trouble is not Trouble.PASSWORD]
-        self.left += [f"the account {who}" for who in kept]
+        self._leaves("the account", kept)
 
     @property
     def pid(self) -> int:
@@ -141,7 +158,14 @@ class Followers:
 
         Where that cannot be done, `what` is left.
         """
-        self.left += [f"{what} of {told.who}" for told in await self._undo(step)]
+        troubles = await self._undo(step)
+        self._leaves(what, [*self._gone, *(told.who for told in troubles)])
+
+    def _leaves(self, what: str, whose: Sequence[str]) -> None:
+        names = [*dict.fromkeys(whose)]
+        if names:
+            more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+            self.left.append(f"{what} of {', '.join(names[:_NAMED])}{more}")
 
     async def _undo(self, step: Step) -> Sequence[Told]:
         if not self._process.is_alive():
@@ -153,6 +177,8 @@ class Followers:
         """So many posts are to come to each of them."""
         posts = Posts(len(self._posts), count)
         self._posts.append(posts)
+        if self._gone:
+            posts.is_gone(self._gone[0])
         await self._ask("expect", count)
         return posts
 
@@ -184,6 +210,10 @@ class Followers:
         if kind == "post":
             run, number, first, last = said
             self._posts[run].arrived(number, first, last)
+        elif kind == "gone":
+            self._gone += said
+            for posts in self._posts[-1:]:
+                posts.is_gone(*said)
         elif kind == "so far":
             self.tell(*said)
         elif not self._answer.done():
