@@ -27,7 +27,7 @@ from xmpprelay.bench.dialogues import Login, Step, Where
 from xmpprelay.bench.followers import Followers
 from xmpprelay.bench.measuring import Plan, measured
 from xmpprelay.quickstart.private_server import free_port
-from xmpprelay.quickstart.prosody import Prosody
+from xmpprelay.quickstart.prosody import MODULES, Prosody
 from xmpprelay.quickstart.relay_process import RelayProcess
 
 FOLLOWERS = 20
@@ -298,6 +298,30 @@ async def test_a_server_that_dies_is_told_at_once_with_what_is_left_there(short_
     home = f"home@{server.component_domain}"
     assert re.search(rf"{home} among the contacts of b\d+@.* and 17 more could not be", shown)
     assert re.search(r"the node xmpprelay-bench-\w+ of b0@example.test could not be", shown)
+
+
+LIMITED = ", ".join(f'"{name}"' for name in (*MODULES, "tls", "limits"))
+SHAPED = {
+    Prosody: f'modules_enabled = {{ {LIMITED} }} limits = {{ c2s = {{ rate = "10kb/s" }} }}',
+    Ejabberd: {
+        "shaper": {"normal": {"rate": 3000, "burst_size": 20000}},
+        "shaper_rules": {"c2s_shaper": "normal"},
+    },
+}
+
+
+@pytest.mark.parametrize(("kind", "setting"), [(Prosody, "`limits`"), (Ejabberd, "`c2s_shaper`")])
+async def test_a_shaper_that_would_be_measured_is_told_of(
+    kind: type[Prosody] | type[Ejabberd], setting: str, short_path: Path
+) -> None:
+    async with encrypted(kind, SHAPED[kind]) as (server, authority):
+        place = await Place(server, authority, short_path).peopled()
+        ended = await place.bench("--followers", "2", "--burst", "1", "--posts", "1")
+    assert ended.code == 0
+    (warning,) = ended.err.splitlines()
+    assert re.match(rf"xmpprelay: {kind.name} takes \d+ kB a second of b0@example.test", warning)
+    assert setting in warning
+    assert "nothing was lost, and nothing came twice" in ended.out
 
 
 @EITHER

@@ -56,10 +56,14 @@ class EncryptedEjabberd(Ejabberd):
 
     def _listeners(self) -> Sequence[Mapping[str, Any]]:
         clients, *others = super()._listeners()
-        return ({**clients, "starttls_required": True, "access": "c2s"}, *others)
+        more = {"starttls_required": True, "access": "c2s", "shaper": "c2s_shaper"}
+        return ({**clients, **more}, *others)
 
     def _config(self) -> dict[str, Any]:
-        return {"access_rules": {"c2s": [{"allow": "all"}]}} | super()._config()
+        config = super()._config()
+        config["access_rules"] = {"c2s": [{"allow": "all"}]}
+        config["shaper_rules"] |= {"c2s_shaper": "none"}
+        return config
 
 
 @contextlib.asynccontextmanager

@@ -45,6 +45,24 @@ _MISSING: Final = {
     Trouble.NO_PLAIN_IN_THE_CLEAR: "it does not offer SASL PLAIN without TLS",
 }
 
+_SHAPERS: Final = {
+    PROSODY: "take `c2s` out of the `limits` of mod_limits",
+    EJABBERD: "give {who} `none` in `c2s_shaper` of `shaper_rules`",
+}
+
+
+def slowed(server: str | None, who: str, bytes_per_s: float) -> str:
+    """That a limit of the server's is what is measured, and which."""
+    settings = ", or ".join(
+        f"{advice} ({kind})" if server is None else advice
+        for kind, advice in _SHAPERS.items()
+        if server in (None, kind)
+    ).format(who=who)
+    return (
+        f"{server or 'The server'} takes {bytes_per_s / 1000:.0f} kB a second of {who}, and that "
+        f"is what will be measured: {settings}, while it is."
+    )
+
 
 def sentence(server: str | None, who: str, trouble: Trouble, said: str) -> str:
     """What went wrong for somebody, and what to do; `server`: its kind, None if it is not known."""

@@ -9,6 +9,7 @@ nobody. What was made on the server is removed at the end, however it ends.
 import asyncio
 import contextlib
 import signal
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from xmpprelay import control
+from xmpprelay.bench.advice import slowed
 from xmpprelay.bench.author import Author
 from xmpprelay.bench.dialogues import Login, Step, Where
 from xmpprelay.bench.encryption import reason
@@ -43,6 +45,14 @@ _ABSENT: Final = (
     b"<forbidden",
     b"<not-allowed",
 )
+
+_PROBE_BYTES: Final = 48_000
+"""Of what the author may send at once: more than what a shaper lets through as a burst."""
+
+_STANZA_BYTES: Final = 1_000
+
+_SLOW_BYTES_PER_S: Final = 100_000
+"""Shapers as packages have them allow a tenth of it; without one it is a hundred times as much."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +112,9 @@ async def bench(
 ) -> Outcome:
     """Measure with the first of the logins as the author and the others as followers.
 
-    `makes`: the accounts are made, and removed at the end. `warn` is told what could not be
-    removed, also where this fails or is cancelled. XmppRelayError with what to do.
+    `makes`: the accounts are made, and removed at the end. `warn` is told of what spoils the
+    figures, and of what could not be removed, also where this fails or is cancelled. XmppRelayError
+    with what to do.
     """
     allow_connections(plan.followers)
     if place.pid is not None:
@@ -114,6 +125,7 @@ async def bench(
     try:
         async with _ended_by_sigterm(), author:
             await _is_free(author, place.component_domain)
+            await _warn_of_shapers(author, warn)
             async with RelayOfBench(place, author) as process:
                 followers.server = author.server
                 found = await _measured(place, author, followers, process, plan, stage)
@@ -186,6 +198,19 @@ async def _is_free(author: Author, domain: str) -> None:
             f"{domain} is connected to the server already, by a relay or something else, which "
             f"would be disturbed: stop that, or {_OTHER}."
         )
+
+
+async def _warn_of_shapers(author: Author, warn: Callable[[str], None]) -> None:
+    """Tell if the server holds up what the author sends: as Debian's configurations do."""
+    began = time.perf_counter()
+    padding = " " * _STANZA_BYTES  # between stanzas, where it means nothing (RFC 6120 §4.6.1)
+    for _ in range(_PROBE_BYTES // _STANZA_BYTES):
+        author.sends(padding)
+    ping = "<iq type='get' id='through' to='{domain}'><ping xmlns='urn:xmpp:ping'/></iq>"
+    await author.says(Step(ping, until=rb"id=['\"]through['\"]"))
+    per_s = _PROBE_BYTES / (time.perf_counter() - began)
+    if per_s < _SLOW_BYTES_PER_S:
+        warn(slowed(author.server, author.jid, per_s))
 
 
 def _check_process(pid: int) -> None:
