@@ -67,6 +67,7 @@ bench:
 	.venv/bin/python -m tests.bench limit --burst 1 --json $(figures)/limit-1.json
 	.venv/bin/python -m tests.bench memory --json $(figures)/memory.json
 	.venv/bin/python -m tests.bench crowded --json $(figures)/crowded.json
+	.venv/bin/python -m tests.bench crowded --server prosody --json $(figures)/crowded-prosody.json
 	.venv/bin/python -m tests.bench returns --json $(figures)/returns.json
 	.venv/bin/python -m tests.bench fanout --json $(figures)/fanout-1000.json
 	.venv/bin/python -m tests.bench plots $(figures)

@@ -6,12 +6,15 @@ rates are lifted, has a hundred posts to 10,000 followers on their way all the t
 next one when one has come to everybody. (The rates as they come allow him five at once and one a
 second, which is milder.) Rows with him and rows without him take turns.
 
-The server is a stub that counts and answers pings (`stub.py`), so that only the relay is measured.
-All followers are online. Afterwards everything must have come, and come once.
+The server is a stub that counts and answers pings (`stub.py`), so that only the relay is measured;
+with `--server` it is a real one, with 5,000 followers who are really logged in
+(`crowded_server.py`), and what a chat message takes there meanwhile, without the relay, is measured
+beside it. All are online. Afterwards everything must have come, and come once.
 """
 
 import argparse
 import asyncio
+import itertools
 import statistics
 import sys
 import tempfile
@@ -20,7 +23,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Final, Self
+from typing import Final, Protocol, Self
 
 from tests.bench import figures
 from tests.bench.latency import percentile, running
@@ -28,6 +31,7 @@ from tests.bench.limit import LIMITS, MARKER, post_xml
 from tests.bench.stub import Stub
 from xmpprelay.bench.tally import marks_in, text_of
 from xmpprelay.bench.usage import cpu_s_of
+from xmpprelay.errors import XmppRelayError
 from xmpprelay.quickstart.relay_process import RelayProcess
 
 OTHERS: Final = tuple(range(3, 11))
@@ -54,6 +58,7 @@ class Plan:
     ahead: int  # posts of his that are on their way
     posts: int  # of the others, in a row
     rounds: int
+    server: str | None = None  # None: a stub
 
 
 @dataclass(slots=True)
@@ -82,6 +87,7 @@ class Row:
     """What was found with the one author, or without him, in all rounds."""
 
     ms: list[float] = field(default_factory=list)  # each post of the others, to the last follower
+    direct_ms: list[float] = field(default_factory=list)  # each chat message without the relay
     per_s: list[float] = field(default_factory=list)  # by round: deliveries of the one author
     cpu_s: list[float] = field(default_factory=list)  # by round: the relay's, of a second
 
@@ -118,58 +124,98 @@ class MarkingStub(Stub):
 def add_options(parser: argparse.ArgumentParser) -> None:
     """What it can be told."""
     for name, default, meaning in (
-        ("--followers", 10_000, "of the author who sends as fast as he may"),
-        ("--ahead", 100, "posts of his that are on their way"),
+        ("--followers", None, "of the author who sends as fast as he may"),
+        ("--ahead", None, "posts of his that are on their way"),
         ("--posts", 200, "of the others, in a row"),
         ("--rounds", 5, "of both rows, in turn"),
     ):
         parser.add_argument(name, type=int, default=default, metavar="N", help=meaning)
+    parser.add_argument("--server", choices=("prosody", "ejabberd"), help="a real one")
     parser.add_argument("--json", type=Path, metavar="FILE")
 
 
 def run_as_asked(asked: argparse.Namespace) -> None:
-    """Measure, and print a table; ends with an exit code if something came twice."""
-    plan = Plan(asked.followers, asked.ahead, asked.posts, asked.rounds)
-    rows, doubled = asyncio.run(measured(plan))
+    """Measure, and print a table; ends with an exit code if something was lost or came twice."""
+    followers, ahead = (10_000, 100) if asked.server is None else (5000, 20)
+    plan = Plan(
+        asked.followers or followers,
+        asked.ahead or ahead,
+        asked.posts,
+        asked.rounds,
+        asked.server,
+    )
+    try:
+        rows, wrong = asyncio.run(measured(plan))
+    except XmppRelayError as error:
+        sys.exit(f"Error: {error.sentence}")
     show(plan, rows)
     found = {"rows": {name: asdict(row) for name, row in rows.items()}}
     figures.write(asked.json, asdict(plan), found)
-    if doubled:
-        sys.exit(f"Error: {doubled} deliveries came twice.")
+    if wrong:
+        sys.exit(f"Error: {wrong} deliveries were lost, or came twice.")
     print("nothing was lost, and nothing came twice")
 
 
 async def measured(plan: Plan) -> tuple[Rows, int]:
-    """All rows, and how many deliveries came twice."""
+    """All rows, and how many deliveries were lost or came twice."""
     rows: Rows = {ALONE: Row(), CROWDED: Row()}
-    async with _bench(plan) as bench:
+    async with _place(plan) as place:
+        bench = _Bench(plan, place)
         await bench.others(2 * len(OTHERS))  # fills caches
         for _ in range(plan.rounds):
             await bench.alone(rows[ALONE])
             await bench.crowded(rows[CROWDED])
-        return rows, bench.doubled
+        return rows, await place.wrong()
+
+
+class Place(Protocol):
+    """Where it happens: the authors, their followers, a relay and a server."""
+
+    @property
+    def relay_pid(self) -> int: ...
+    @property
+    def deliveries(self) -> int:
+        """Of the one author's posts, up to now."""
+
+    async def floods(self) -> None:
+        """Let him send and send, until this is cancelled."""
+
+    async def is_through(self) -> None:
+        """Return when all that he has sent has come."""
+
+    async def one(self, author: int, post: int) -> float:
+        """Let another one post; the milliseconds until it has come to all his followers."""
+
+    async def direct(self) -> float | None:
+        """The milliseconds of a chat message without the relay; None: there is no server."""
+
+    async def wrong(self) -> int:
+        """How many deliveries were lost, or came twice."""
 
 
 @asynccontextmanager
-async def _bench(plan: Plan) -> AsyncIterator["_Bench"]:
+async def _place(plan: Plan) -> AsyncIterator[Place]:
+    if plan.server is not None:
+        from tests.bench.crowded_server import on_server  # it imports from here
+
+        async with on_server(plan) as place:
+            yield place
+        return
     with tempfile.TemporaryDirectory(prefix="xmpprelay-bench-") as folder:
         async with MarkingStub() as stub:
             relay = RelayProcess(Path(folder), stub, LIMITS)  # type: ignore[arg-type]
             async with running(relay):
                 await stub.is_up()
-                yield await _Bench(plan, stub, relay).peopled()
+                yield await _OnStub(plan, stub, relay).peopled()
 
 
-class _Bench:
-    """The authors, on a stub."""
+class _OnStub:
+    """With a server that only counts."""
 
     def __init__(self, plan: Plan, stub: MarkingStub, relay: RelayProcess) -> None:
         self._plan = plan
         self._stub = stub
         self._relay = relay
-        self._numbers: Iterator[tuple[int, int]] = (  # author, post
-            (author, post) for post in range(1 << 30) for author in range(len(OTHERS))
-        )
         self._sent = 0  # posts of the one author
 
     async def peopled(self) -> Self:
@@ -186,59 +232,91 @@ class _Bench:
         return self
 
     @property
-    def doubled(self) -> int:
-        too_many = self._stub.counted - self._sent * self._plan.followers
-        return self._stub.arrivals.doubled + too_many
+    def relay_pid(self) -> int:
+        return self._relay.pid
 
-    async def alone(self, row: Row) -> None:
-        """The others, without him."""
-        before, began = cpu_s_of(self._relay.pid), time.perf_counter()
-        row.ms += await self.others(self._plan.posts)
-        self._counts(row, before, began)
+    @property
+    def deliveries(self) -> int:
+        return self._stub.counted
 
-    async def crowded(self, row: Row) -> None:
-        """The others while he has so many posts on their way."""
-        flood = asyncio.create_task(self._floods())
-        try:
-            await self._stub.until(self._stub.counted + self._plan.followers, WITHIN_S)
-            counted = self._stub.counted
-            before, began = cpu_s_of(self._relay.pid), time.perf_counter()
-            row.ms += await self.others(self._plan.posts)
-            deliveries = self._stub.counted - counted
-            row.per_s.append(deliveries / (time.perf_counter() - began))
-            self._counts(row, before, began)
-        finally:
-            flood.cancel()
-        await self._stub.until(self._sent * self._plan.followers, WITHIN_S)
-        await self.others(len(OTHERS))  # a fence: what was to come has come
-
-    def _counts(self, row: Row, before: float, began: float) -> None:
-        used_s = cpu_s_of(self._relay.pid) - before
-        row.cpu_s.append(used_s / (time.perf_counter() - began))
-
-    async def _floods(self) -> None:
-        """He sends whenever fewer than so many posts of his are on their way."""
+    async def floods(self) -> None:
         while True:
             if self._sent - self._stub.counted // self._plan.followers < self._plan.ahead:
                 self._stub.sends(post_xml(self._stub, f"p{self._sent}"))
                 self._sent += 1
             await asyncio.sleep(HIS_PACE_S)
 
-    async def others(self, count: int) -> list[float]:
-        """So many posts of the others; the milliseconds of each to the last of its followers."""
-        waits, start = [], time.perf_counter()
-        for number in range(count):
-            await asyncio.sleep(start + number * EVERY_S - time.perf_counter())
-            waits.append(asyncio.create_task(self._one(*next(self._numbers))))
-        return await asyncio.gather(*waits)
+    async def is_through(self) -> None:
+        await self._stub.until(self._sent * self._plan.followers, WITHIN_S)
 
-    async def _one(self, author: int, post: int) -> float:
+    async def one(self, author: int, post: int) -> float:
         began = time.perf_counter()
         self._stub.sends(
             f"<message from='other{author}@{self._stub.domain}/x' to='{self._stub.home}' "
             f"type='chat' id='o{author}-{post}'><body>{text_of(author, post)}</body></message>"
         )
         return 1000 * (await self._stub.has(author, post) - began)
+
+    async def direct(self) -> float | None:
+        return None
+
+    async def wrong(self) -> int:
+        too_many = self._stub.counted - self._sent * self._plan.followers
+        return self._stub.arrivals.doubled + too_many
+
+
+class _Bench:
+    """Rows of posts of the others, with the one author and without him."""
+
+    def __init__(self, plan: Plan, place: Place) -> None:
+        self._plan = plan
+        self._place = place
+        self._numbers: Iterator[tuple[int, int]] = (  # author, post
+            (author, post) for post in itertools.count() for author in range(len(OTHERS))
+        )
+
+    async def alone(self, row: Row) -> None:
+        """The others, without him."""
+        await self._row(row)
+
+    async def crowded(self, row: Row) -> None:
+        """The others while he has so many posts on their way."""
+        place, before = self._place, self._place.deliveries
+        flood = asyncio.create_task(place.floods())
+        async with asyncio.timeout(WITHIN_S):
+            while place.deliveries < before + self._plan.followers:  # noqa: ASYNC110 - seldom
+                await asyncio.sleep(0.05)
+        counted, began = place.deliveries, time.perf_counter()
+        await self._row(row)
+        row.per_s.append((place.deliveries - counted) / (time.perf_counter() - began))
+        flood.cancel()
+        await asyncio.wait({flood})
+        await place.is_through()
+        await self.others(len(OTHERS))  # a fence: what was to come has come
+
+    async def _row(self, row: Row) -> None:
+        used, began = cpu_s_of(self._place.relay_pid), time.perf_counter()
+        ms, direct_ms = await asyncio.gather(self.others(self._plan.posts), self._directs())
+        row.ms += ms
+        row.direct_ms += direct_ms
+        used_s, took_s = cpu_s_of(self._place.relay_pid) - used, time.perf_counter() - began
+        row.cpu_s.append(used_s / took_s)
+
+    async def others(self, count: int) -> list[float]:
+        """So many posts of the others; the milliseconds of each to the last of its followers."""
+        waits, start = [], time.perf_counter()
+        for number in range(count):
+            await asyncio.sleep(start + number * EVERY_S - time.perf_counter())
+            waits.append(asyncio.create_task(self._place.one(*next(self._numbers))))
+        return await asyncio.gather(*waits)
+
+    async def _directs(self) -> list[float]:
+        """As many chat messages; their milliseconds."""
+        waits, start = [], time.perf_counter()
+        for number in range(self._plan.posts):
+            await asyncio.sleep(start + (number + 0.5) * EVERY_S - time.perf_counter())
+            waits.append(asyncio.create_task(self._place.direct()))
+        return [ms for ms in await asyncio.gather(*waits) if ms is not None]
 
 
 def show(plan: Plan, rows: Rows) -> None:
@@ -247,11 +325,13 @@ def show(plan: Plan, rows: Rows) -> None:
         f"{plan.rounds * plan.posts} posts of authors with {min(OTHERS)} to {max(OTHERS)} "
         f"followers, in {plan.rounds} rounds; ms to the last follower"
     )
-    print(f"{'':34}{'p50':>8}{'p99':>8}{'max':>8}")
+    print(f"{'':36}{'p50':>8}{'p99':>8}{'max':>8}")
     names = (ALONE, f"one posts to {plan.followers:,} all the time")
     for name, row in zip(names, rows.values(), strict=True):
-        values = [percentile(row.ms, 50), percentile(row.ms, 99), max(row.ms)]
-        print(f"{name:34}" + "".join(f"{value:8.1f}" for value in values))
+        for of, ms in ((name, row.ms), ("  a chat message meanwhile, no relay", row.direct_ms)):
+            if ms:
+                values = [percentile(ms, 50), percentile(ms, 99), max(ms)]
+                print(f"{of:36}" + "".join(f"{value:8.1f}" for value in values))
     crowded = rows[CROWDED]
     print(
         f"p99 by that alone: {ratio(rows, 99):.2f}; his deliveries a second: "

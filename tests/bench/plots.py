@@ -201,14 +201,14 @@ def _crowded(files: Sequence[Told]) -> dict[str, Plot]:
     """Posts of others beside an author with very many followers."""
     panels = [
         Shares(
-            "" if len(files) == 1 else _server(told),
+            f"{told['plan']['server'] or 'a server that only counts'}: "
+            f"one has {told['plan']['followers']:,} followers",
             "ms to the last of 3 to 10 followers",
             {name: _ascending(row["ms"]) for name, row in told["rows"].items()},
         )
-        for told in files
+        for told in sorted(files, key=lambda told: told["plan"]["server"] or "")
     ]
-    followers = files[0]["plan"]["followers"]
-    return {"crowded": (f"Beside one with {followers:,} followers", panels)}
+    return {"crowded": ("Posts of others beside one who posts all the time", panels)}
 
 
 def _memory(files: Sequence[Told]) -> dict[str, Plot]:
@@ -293,7 +293,3 @@ def _times(ratio: float) -> str:
 def _burst(told: Told) -> str:
     posts = told["plan"]["burst"]
     return "one post" if posts == 1 else f"bursts of {posts}"
-
-
-def _server(told: Told) -> str:
-    return str(told["plan"].get("server") or "a server that only counts")

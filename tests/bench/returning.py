@@ -138,7 +138,7 @@ class Returning:
             raise StreamError(f"The followers were not done with {what!r} in {within_s:.0f} s.")
         try:
             trouble, answer = self._pipe.recv()
-        except EOFError:
+        except (EOFError, OSError):
             raise StreamError("The process of the followers has ended.") from None
         if trouble is not None:
             raise StreamError(trouble)

@@ -55,6 +55,18 @@ def test_times_are_drawn_ascending_and_what_is_no_time_of_a_post_is_not() -> Non
     assert panel.series == {"nobody comes": (1.0, 3.0)}
 
 
+def test_what_only_counts_is_drawn_before_real_servers() -> None:
+    rows = {"nobody else posts": {"ms": [2.0, 1.0]}}
+    told = [
+        {"plan": {"server": server, "followers": followers}, "rows": rows}
+        for server, followers in (("prosody", 5000), (None, 10_000))
+    ]
+    counting, prosody = plots_of({"crowded": told})["crowded"][1]
+    assert counting.title == "a server that only counts: one has 10,000 followers"
+    assert prosody.title == "prosody: one has 5,000 followers"
+    assert prosody.series == {"nobody else posts": (1.0, 2.0)}
+
+
 def test_a_curve_ends_where_all_are() -> None:
     assert shares((1.0, 2.0, 2.0, 8.0)) == [(1.0, 25.0), (2.0, 50.0), (2.0, 75.0), (8.0, 100.0)]
     many = shares(tuple(float(value) for value in range(1, 10_001)))
