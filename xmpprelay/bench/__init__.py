@@ -6,7 +6,7 @@
 - `crowd.py`, `followers.py`: the process of the followers, and whoever drives it; `author.py`: the
   one who posts.
 - `ways.py`: how a text comes to all followers; `measuring.py`: rounds of these in turn.
-- `telling.py`: tables and JSON.
+- `telling.py`: tables and JSON; `usage.py`: what a process has used; `encryption.py`: TLS.
 - `accounts.py`, `operating.py`: with which accounts, and whether that may be done on this server.
 
 The first three and `telling.py` decide, and touch nothing outside.

@@ -99,6 +99,7 @@ def bench(
     The accounts have to be there before, one more than followers. On the server's machine:
 
     \b
+    umask 077
     (echo jid,password; for n in $(seq 0 100); do p=$(openssl rand -hex 8)
     prosodyctl register bench$n example.org $p >&2
     echo bench$n@example.org,$p; done) > accounts.csv
