@@ -281,17 +281,16 @@ class _Bench:
 
     async def crowded(self, row: Row) -> None:
         """The others while he has so many posts on their way."""
-        place, before = self._place, self._place.deliveries
+        place, before, began = self._place, self._place.deliveries, time.perf_counter()
         flood = asyncio.create_task(place.floods())
         async with asyncio.timeout(WITHIN_S):
             while place.deliveries < before + self._plan.followers:  # noqa: ASYNC110 - seldom
                 await asyncio.sleep(0.05)
-        counted, began = place.deliveries, time.perf_counter()
         await self._row(row)
-        row.per_s.append((place.deliveries - counted) / (time.perf_counter() - began))
         flood.cancel()
         await asyncio.wait({flood})
         await place.is_through()
+        row.per_s.append((place.deliveries - before) / (time.perf_counter() - began))
         await self.others(len(OTHERS))  # a fence: what was to come has come
 
     async def _row(self, row: Row) -> None:

@@ -204,7 +204,12 @@ def _crowded(files: Sequence[Told]) -> dict[str, Plot]:
             f"{told['plan']['server'] or 'a server that only counts'}: "
             f"one has {told['plan']['followers']:,} followers",
             "ms to the last of 3 to 10 followers",
-            {name: _ascending(row["ms"]) for name, row in told["rows"].items()},
+            {
+                f"{name}{of}": _ascending(row[figure])
+                for figure, of in (("ms", ""), ("direct_ms", ": a chat message, no relay"))
+                for name, row in told["rows"].items()
+                if row[figure]
+            },
         )
         for told in sorted(files, key=lambda told: told["plan"]["server"] or "")
     ]

@@ -56,15 +56,20 @@ def test_times_are_drawn_ascending_and_what_is_no_time_of_a_post_is_not() -> Non
 
 
 def test_what_only_counts_is_drawn_before_real_servers() -> None:
-    rows = {"nobody else posts": {"ms": [2.0, 1.0]}}
     told = [
-        {"plan": {"server": server, "followers": followers}, "rows": rows}
-        for server, followers in (("prosody", 5000), (None, 10_000))
+        {
+            "plan": {"server": server, "followers": followers},
+            "rows": {"crowded": {"ms": [2.0, 1.0], "direct_ms": direct_ms}},
+        }
+        for server, followers, direct_ms in (("prosody", 5000, [0.5]), (None, 10_000, []))
     ]
     counting, prosody = plots_of({"crowded": told})["crowded"][1]
     assert counting.title == "a server that only counts: one has 10,000 followers"
     assert prosody.title == "prosody: one has 5,000 followers"
-    assert prosody.series == {"nobody else posts": (1.0, 2.0)}
+    assert isinstance(counting, Shares)
+    assert isinstance(prosody, Shares)
+    assert counting.series == {"crowded": (1.0, 2.0)}
+    assert prosody.series == {"crowded": (1.0, 2.0), "crowded: a chat message, no relay": (0.5,)}
 
 
 def test_a_curve_ends_where_all_are() -> None:
