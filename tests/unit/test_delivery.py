@@ -1,12 +1,15 @@
 """The fan-out step by step: filling, settling, leaving; the big world is in `tests/properties/`."""
 
 from dataclasses import replace
+from datetime import timedelta
 
 from tests.unit.by_hand import ALICE, BOB, CAROL, DAVE, DAY, ERIN, FAR, MINUTE, Relay, live
 from xmpprelay.core.delivery import Sizes
 from xmpprelay.core.model import OWN_LANE, Grant, Post, Standing
 from xmpprelay.core.recipients import State
-from xmpprelay.core.work import Held, Probe
+from xmpprelay.core.work import FillLater, Held, Probe
+
+MS = timedelta(milliseconds=1)
 
 # A day of bob, as docs/flow.md tells it
 
@@ -196,6 +199,40 @@ def test_a_slot_is_free_at_the_commit_not_at_the_barrier() -> None:
     assert relay.take_written() == []
     relay.store()
     assert len(relay.take_written()) == 4
+
+
+def paced(*, round_trip: timedelta) -> Relay:
+    """Four people, windows of two, and an answer after so long to both."""
+    relay = Relay(range(3, 7), sizes=Sizes(window=2))
+    relay.comes(*range(3, 7))
+    relay.settle()
+    relay.post(ALICE)
+    relay.later(round_trip)
+    relay.settle()
+    relay.take_written()
+    return relay
+
+
+def test_the_next_window_waits_for_half_a_round_trip() -> None:
+    relay = paced(round_trip=8 * MS)
+    relay.post()
+    assert len(relay.take_written()) == 2
+    assert relay.of(FillLater) == [FillLater(OWN_LANE, 0.004)]
+    relay.later(3 * MS)
+    assert relay.take_written() == []
+    assert relay.of(FillLater) == [], "it is said once"
+    relay.later(1 * MS)
+    assert len(relay.take_written()) == 2
+
+
+def test_a_timer_that_is_early_is_set_again() -> None:
+    relay = paced(round_trip=8 * MS)
+    relay.post()
+    relay.of(FillLater)
+    relay.later(3 * MS)
+    relay.delivery.fill_due(OWN_LANE)
+    relay.turn()
+    assert relay.of(FillLater) == [FillLater(OWN_LANE, 0.001)]
 
 
 def test_no_cursor_passes_an_older_window() -> None:

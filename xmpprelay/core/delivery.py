@@ -364,9 +364,13 @@ class Delivery:
         """A second has passed since the window was written: ask for its barrier."""
         self._windows.due(window_id)
 
+    def fill_due(self, lane_name: str) -> None:
+        """The time of a `FillLater` is over."""
+        self._board.lane(lane_name).pausing = 0
+
     def barrier_answered(self, window_id: int, lane_name: str, now: datetime) -> None:
         """Everything up to the end of a window was processed by its destination."""
-        if not self._windows.answered(window_id):
+        if not self._windows.answered(window_id, now):
             self.lane_restored(lane_name, now)  # it came too late; but it came
 
     def barrier_failed(self, window_id: int, lane_name: str, now: datetime) -> None:

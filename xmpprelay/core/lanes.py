@@ -16,7 +16,7 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Enum
 from operator import attrgetter
 from typing import Final
@@ -32,6 +32,9 @@ WINDOW: Final = 100
 
 WINDOWS: Final = 2
 """Windows in flight, so that the barrier's round trip does not idle the destination."""
+
+LONGEST_PAUSE: Final = timedelta(milliseconds=30)
+"""Between two windows; half the round trip of a Prosody that its garbage collector slows down."""
 
 FIRST_REMOTE_WINDOW: Final = 5
 """A remote lane opens with one so small: each stanza to a dead domain comes back with an error."""
@@ -65,6 +68,7 @@ class Window:
     batches: list[Batch] = field(default_factory=list)
     bounced: set[tuple[int, int]] = field(default_factory=set)
     state: WindowState = WindowState.OPEN
+    asked_at: datetime | None = None  # when it was written, and its barrier asked for
 
     def add(self, people: tuple[int, ...], numbers: tuple[int, ...]) -> None:
         """To each of these people, ascending, each of these entries was written."""
@@ -138,6 +142,8 @@ class Lane:
     failures: int = 0
     resetting: int = 0  # how often what was under way was written off, and it is not stored yet
     confirmed: int = 0  # stanzas settled since the start
+    round_trip: timedelta = timedelta()  # from a window to its answer, lately
+    pausing: int = 0  # the window behind which a `FillLater` waits
 
     @property
     def remote(self) -> bool:
@@ -156,6 +162,23 @@ class Lane:
     def confirms(self) -> None:
         """It has confirmed a window that was asked for: the next may be twice as large."""
         self.size, self.proved = min(self.limit, self.size * 2), True
+
+    def heard(self, window: Window, now: datetime) -> None:
+        """A window's barrier is answered. A long silence counts as twice the time before it."""
+        if window.asked_at is not None:
+            took = now - window.asked_at
+            self.round_trip = min(took, 2 * self.round_trip) if self.round_trip else took
+
+    def too_soon(self, now: datetime) -> timedelta:
+        """How long the own lane's next window has to wait; zero, or less: it need not.
+
+        Prosody reads all that is there at once and answers at the end of it. Two windows that are
+        there together would be one: nothing is under way while the next two are made.
+        """
+        last = self.windows[-1] if self.windows else None
+        if self.remote or last is None or last.asked_at is None:
+            return timedelta()
+        return last.asked_at + min(LONGEST_PAUSE, self.round_trip / 2) - now
 
     def take_up(self, graph: Graph, post: Post) -> None:
         """Open a post; posts come in ascending number.

@@ -8,7 +8,8 @@ committed, so a disk that stands still stops the lane instead of letting doubt p
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Final
 
 from xmpprelay.core.attendance import Attendance
 from xmpprelay.core.board import Board
@@ -16,7 +17,9 @@ from xmpprelay.core.catching import Catching
 from xmpprelay.core.lanes import WINDOWS, Lane, Window, WindowState
 from xmpprelay.core.model import CHANGES, OWN_LANE, Grant, Post
 from xmpprelay.core.recipients import Recipient, State
-from xmpprelay.core.work import AllowanceUsed, Ask, AskLater, Part, Write
+from xmpprelay.core.work import AllowanceUsed, Ask, AskLater, FillLater, Part, Write
+
+NO_TIME: Final = timedelta()
 
 
 class Windows:
@@ -40,6 +43,11 @@ class Windows:
         abroad = max(0, min(room, free - WINDOWS * sizes.window + own.in_flight()))
         for lane in self._board.lanes.values():
             while (lane.open or lane.due or lane.through) and _slot(lane):
+                if (pause := lane.too_soon(now)) > NO_TIME:
+                    if lane.pausing != lane.windows[-1].id:
+                        lane.pausing = lane.windows[-1].id
+                        self._board.work.append(FillLater(lane.name, pause.total_seconds()))
+                    break
                 written = self._fill(lane, abroad if lane.remote else room, now)
                 if written is None:
                     break
@@ -72,14 +80,15 @@ class Windows:
         if fresh:
             lane.windows.append(window)
             self._board.windows[window.id] = window
-        self._close(lane, window, fresh)
+        self._close(lane, window, fresh, now)
         return written
 
-    def _close(self, lane: Lane, window: Window, fresh: bool) -> None:
+    def _close(self, lane: Lane, window: Window, fresh: bool, now: datetime) -> None:
         if not window.count:
             window.state = WindowState.CONFIRMED  # as soon as its elders are
             self._settle(lane)
         elif not lane.remote or window.count >= lane.size:
+            window.asked_at = now
             self._ask(window)
         elif fresh:
             self._board.work.append(AskLater(window.id, lane.name))
@@ -143,13 +152,14 @@ class Windows:
         window.state = WindowState.ASKED
         self._board.work.append(Ask(window.id, window.lane.name, window.people()))
 
-    def answered(self, window_id: int) -> bool:
+    def answered(self, window_id: int, now: datetime) -> bool:
         """A window's barrier is answered; False: the window is not known any more."""
         window = self._board.windows.get(window_id)
         if window is None:
             return False
         if window.state is WindowState.ASKED:
             lane = window.lane
+            lane.heard(window, now)
             window.state = WindowState.CONFIRMED
             lane.confirms()
             self._settle(lane)

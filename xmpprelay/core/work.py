@@ -53,6 +53,14 @@ class AskLater:
 
 
 @dataclass(frozen=True, slots=True)
+class FillLater:
+    """Say `fill_due` after so long: the next window of a lane would be too soon now."""
+
+    lane: str
+    after_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Store:
     """Store these rows in one transaction, after all earlier ones; then say `stored(token)`."""
 
@@ -122,6 +130,7 @@ Work = (
     Write
     | Ask
     | AskLater
+    | FillLater
     | Store
     | Read
     | Probe

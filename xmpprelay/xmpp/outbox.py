@@ -30,6 +30,7 @@ from xmpprelay.core.work import (
     Ask,
     AskLater,
     Canary,
+    FillLater,
     Held,
     Probe,
     ProbeBounce,
@@ -216,6 +217,8 @@ class Outbox:
                 self._spawn(self._confirm(window, lane, question))
             case AskLater(window, _):
                 self._later(f"window {window}", self.collect_s, self._delivery.window_due, window)
+            case FillLater(lane, after_s):
+                self._later(f"fill {lane}", after_s, self._delivery.fill_due, lane)
             case Store():
                 self._to_store.append(work)
                 if self._storing is None:

@@ -39,6 +39,7 @@ from xmpprelay.core.work import (
     Ask,
     AskLater,
     Canary,
+    FillLater,
     Held,
     Probe,
     ProbeBounce,
@@ -188,6 +189,8 @@ class Relay:
                 self._barrier(window, lane)
             case AskLater(window, _):
                 self._agenda.after(1.0, self._event(lambda: self.delivery.window_due(window)))
+            case FillLater(lane, after_s):
+                self._agenda.after(after_s, self._event(lambda: self.delivery.fill_due(lane)))
             case Store():
                 self._note_stored(work)
                 self._to_store.append(work)
