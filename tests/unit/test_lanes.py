@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from xmpprelay.core.graph import Graph
-from xmpprelay.core.lanes import DONE, WINDOW, Lane, Window, WindowState
+from xmpprelay.core.lanes import DONE, TOGETHER, WINDOW, Lane, Window, WindowState
 from xmpprelay.core.model import OWN_LANE, Follow, Mode, Person, Post
 from xmpprelay.core.work import pairs
 
@@ -153,6 +153,17 @@ def test_a_post_waits_for_nobody_whom_the_next_one_does_not_go_to(graph: Graph, 
     fill(lane, 2)
     lane.take_up(graph, Post(41, ALICE, "", None, NOW, targets=(ERIN,)))  # a reply to Erin
     assert fill(lane, 2) == [(3, 40), (4, 40)]
+
+
+def test_of_many_posts_of_an_author_the_oldest_are_under_way(graph: Graph, lane: Lane) -> None:
+    """The others cost no window anything, and nobody is looked for who may have them."""
+    last = 40 + TOGETHER
+    for number in range(40, last + 1):
+        take_up(graph, lane, number)
+    assert fill(lane, 2 * TOGETHER) == [(p, n) for p in (1, 2) for n in range(40, last)]
+    assert lane.open[last].position == 0
+    assert len(fill(lane, 7 * TOGETHER)) == 7 * TOGETHER
+    assert fill(lane, 100) == [(person, last) for person in range(1, 10)]
 
 
 def test_posts_of_others_do_not_wait_for_it(graph: Graph, lane: Lane) -> None:

@@ -18,6 +18,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
+from itertools import islice, pairwise
 from operator import attrgetter
 from typing import Final
 
@@ -38,6 +39,9 @@ LONGEST_PAUSE: Final = timedelta(milliseconds=30)
 
 FIRST_REMOTE_WINDOW: Final = 5
 """A remote lane opens with one so small: each stanza to a dead domain comes back with an error."""
+
+TOGETHER: Final = 20
+"""Open posts of one author that are under way at a time; when one is through, the next begins."""
 
 _COUNTED: Final = 200
 """Candidates of a post who are looked at one by one to estimate what waits."""
@@ -129,7 +133,7 @@ class Lane:
     proved: bool = False  # it has confirmed a window since it opened
     people: set[int] = field(default_factory=set)  # everybody who belongs to it
     open: dict[int, OpenPost] = field(default_factory=dict)  # by number, ascending
-    newest: dict[int, OpenPost] = field(default_factory=dict)  # author -> his newest open post
+    by_author: dict[int, dict[int, OpenPost]] = field(default_factory=dict)  # the same of each
     started: dict[int, datetime] = field(default_factory=dict)  # number -> first written at
     windows: deque[Window] = field(default_factory=deque)
     live: set[int] = field(default_factory=set)
@@ -185,11 +189,13 @@ class Lane:
 
         A change of a post goes no further than that post has been: beyond, it comes as it is now.
         """
-        opened = OpenPost(post, self.newest.get(post.author), Audience(graph, post, self.name))
+        theirs = self.by_author.setdefault(post.author, {})
+        before = next(reversed(theirs.values()), None)
+        opened = OpenPost(post, before, Audience(graph, post, self.name))
         if post.kind in CHANGES and post.original is not None:
             changed = self.open.get(post.original.number)
             opened.upto = None if changed is None else changed.position
-        self.open[post.number] = self.newest[post.author] = opened
+        self.open[post.number] = theirs[post.number] = opened
 
     def revise(self, graph: Graph, post: Post) -> None:
         """A post is not any more as it was: whoever has yet to get it gets it as it is now."""
@@ -203,8 +209,10 @@ class Lane:
         opened = self.open.pop(number)
         opened.position = self.through[number] = DONE
         opened.before = None
-        if self.newest[opened.post.author] is opened:
-            del self.newest[opened.post.author]
+        theirs = self.by_author[opened.post.author]
+        del theirs[number]
+        if not theirs:
+            del self.by_author[opened.post.author]
 
     def passed(self, number: int, person: int) -> bool:
         """Whether the fan-out of a post has gone by a person (by its fill position)."""
@@ -285,30 +293,35 @@ class Lane:
 
     def _in_turn(self) -> list[int]:
         """The posts that are to be served now, in turn; of those of one author the oldest first."""
-        waiting = self._just_ahead()
-        numbers = [number for number in self.open if number not in waiting]
+        numbers: list[int] = []
+        for theirs in self.by_author.values():
+            numbers += theirs if len(theirs) == 1 else self._go_on(theirs)
+        numbers.sort()
         at = bisect_right(numbers, self.turn)
         return numbers[at:] + numbers[:at]
 
-    def _just_ahead(self) -> set[int]:
-        """Posts that wait for a younger one of their author, which is two windows behind at most.
+    def _go_on(self, theirs: dict[int, OpenPost]) -> list[int]:
+        """Those of an author's open posts that do not wait for another one of his.
 
-        From there on they go together, which costs a server much less: a follower has a burst at
-        once, and not one post of it in each window.
+        The oldest are under way, and one of them waits for the next if that is two windows behind
+        at most. From there on they go together, which costs a server much less: a follower has a
+        burst at once, and not one post of it in each window.
         """
-        waiting: set[int] = set()
+        under_way = list(islice(theirs.values(), TOGETHER))
+        going = [under_way[-1].post.number]
         close = WINDOWS * self.size
-        younger: dict[int, OpenPost] = {}  # by author
-        for opened in reversed(self.open.values()):
-            number, after = opened.post.number, younger.get(opened.post.author)
-            if after is not None and after.position <= opened.position:
+        after_waits = False
+        for opened, after in reversed(list(pairwise(under_way))):
+            waits = False
+            if after.position <= opened.position:
                 people = after.allowed()
                 at = bisect_right(people, after.position)
                 behind = bisect_right(people, opened.position) - at
-                if 0 < behind <= close or (not behind and after.post.number in waiting):
-                    waiting.add(number)
-            younger[opened.post.author] = opened
-        return waiting
+                waits = 0 < behind <= close or (not behind and after_waits)
+            if not waits:
+                going.append(opened.post.number)
+            after_waits = waits
+        return going
 
     def _serve(self, opened: OpenPost, share: int) -> tuple[list[int], bool]:
         """Walk one post on by at most `share` deliveries; to whom, and whether it has moved."""
