@@ -147,12 +147,12 @@ async def test_no_more_than_two_windows_are_under_way(wire: Wire) -> None:
     for n in range(3):
         wire.says(ALICE, f"post {n}")
     sent: list[int] = []
-    for _ in range(10):
+    for _ in range(20):
         await wire.quiet()
         sent.append(len([each for each in wire.taken() if each.post_id is not None]))
         wire.answers_now()
         await wire.quiet()
-    assert sent[:2] == [200, 200]
+    assert sent[0] == 200
     assert max(sent) == 200, "whoever does not answer is sent nothing more"
     assert sum(sent) + len([each for each in wire.taken() if each.post_id]) == 3 * 500
 
