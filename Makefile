@@ -69,5 +69,9 @@ bench:
 	.venv/bin/python -m tests.bench crowded --json $(figures)/crowded.json
 	.venv/bin/python -m tests.bench crowded --server prosody --json $(figures)/crowded-prosody.json
 	.venv/bin/python -m tests.bench returns --json $(figures)/returns.json
+	.venv/bin/python -m tests.bench multicast
+	.venv/bin/python -m tests.bench fanout --followers 100 --json $(figures)/fanout-100.json
 	.venv/bin/python -m tests.bench fanout --json $(figures)/fanout-1000.json
+	.venv/bin/python -m tests.bench fanout --followers 5000 --burst 10 --posts 5 \
+	--json $(figures)/fanout-5000.json
 	.venv/bin/python -m tests.bench plots $(figures)

@@ -13,6 +13,7 @@ from tests.bench import (
     latency,
     limit,
     memory,
+    multicast,
     plots,
     pubsub,
     returns,
@@ -39,6 +40,7 @@ BENCHMARKS: Final[dict[str, ModuleType]] = {
     "returns": returns,
     "crowded": crowded,
     "memory": memory,
+    "multicast": multicast,
     "slow-domain": slow_domain,
     "plots": plots,
 }
