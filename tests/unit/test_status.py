@@ -60,6 +60,8 @@ def text_of(text: str, caps: Caps = CAPS, rules: Rules = RULES, naming: Naming =
         ("@bob.Yes @bob-like @bob. @bob-", "@{b}\u2060.Yes @{b}\u2060-like @{b}. @{b}-"),
         ("https://elsewhere.example/@bob/1 @bob", "https://elsewhere.example/@bob/1 @{b}"),
         ("@carol http://a.b/@carol.", "@\u2060carol http://a.b/@carol."),
+        ("@carol-@carol.example", "@\u2060carol-@\u2060carol.example"),
+        ("@carol.x@carol.example", "@carol.x@carol.example"),
     ],
 )
 def test_a_name_is_of_the_linked_account_or_of_nobody_there(text: str, becomes: str) -> None:

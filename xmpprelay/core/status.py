@@ -166,7 +166,8 @@ _MARK: Final = "\x00"
 """Around an account that was put in; no text has one (S4)."""
 
 _BARE: Final = re.compile(
-    r"(?<![A-Za-z0-9_])@(?=[A-Za-z0-9_])(?![A-Za-z0-9_.-]+@[A-Za-z0-9-]+\.[A-Za-z0-9])"
+    r"(?<![A-Za-z0-9_])@(?=[A-Za-z0-9_])"
+    r"(?![A-Za-z0-9_.-]*[A-Za-z0-9_]@[A-Za-z0-9-]+\.[A-Za-z0-9])"  # no name ends with `-`
 )
 """What is no name of ours, such as one of 21 letters, and may be one there."""
 
