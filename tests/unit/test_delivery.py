@@ -3,6 +3,8 @@
 from dataclasses import replace
 from datetime import timedelta
 
+import pytest
+
 from tests.unit.by_hand import ALICE, BOB, CAROL, DAVE, DAY, ERIN, FAR, MINUTE, Relay, live
 from xmpprelay.core.delivery import Sizes
 from xmpprelay.core.model import OWN_LANE, Grant, Post, Standing
@@ -201,9 +203,10 @@ def test_a_slot_is_free_at_the_commit_not_at_the_barrier() -> None:
     assert len(relay.take_written()) == 4
 
 
-def paced(*, round_trip: timedelta) -> Relay:
+def paced(*, round_trip: timedelta, at_once: bool = True) -> Relay:
     """Four people, windows of two, and an answer after so long to both."""
     relay = Relay(range(3, 7), sizes=Sizes(window=2))
+    relay.delivery.server_reads_all(at_once)
     relay.comes(*range(3, 7))
     relay.settle()
     relay.post(ALICE)
@@ -223,6 +226,18 @@ def test_the_next_window_waits_for_half_a_round_trip() -> None:
     assert relay.of(FillLater) == [], "it is said once"
     relay.later(1 * MS)
     assert len(relay.take_written()) == 2
+
+
+@pytest.mark.parametrize(
+    ("round_trip", "at_once"), [(8 * MS, False), (2 * MS, True)], ids=["elsewhere", "too short"]
+)
+def test_nothing_is_waited_for_where_it_brings_nothing(
+    round_trip: timedelta, at_once: bool
+) -> None:
+    relay = paced(round_trip=round_trip, at_once=at_once)
+    relay.post()
+    assert len(relay.take_written()) == 4
+    assert relay.of(FillLater) == []
 
 
 def test_a_timer_that_is_early_is_set_again() -> None:

@@ -34,7 +34,7 @@ from xmpprelay.core.bounces import Bounces
 from xmpprelay.core.catching import Catching
 from xmpprelay.core.graph import Graph
 from xmpprelay.core.lanes import DONE
-from xmpprelay.core.model import CHANGES, Grant, Kind, Post, Rest, Standing
+from xmpprelay.core.model import CHANGES, OWN_LANE, Grant, Kind, Post, Rest, Standing
 from xmpprelay.core.recipients import MAX_RESOURCES, Recipient, Resource, State
 from xmpprelay.core.routing import Audience
 from xmpprelay.core.volume import LaneLoad
@@ -363,6 +363,10 @@ class Delivery:
     def window_due(self, window_id: int) -> None:
         """A second has passed since the window was written: ask for its barrier."""
         self._windows.due(window_id)
+
+    def server_reads_all(self, at_once: bool) -> None:
+        """Whether the own server reads all that is there: then its windows come in turn."""
+        self._board.lane(OWN_LANE).paced = at_once
 
     def fill_due(self, lane_name: str) -> None:
         """The time of a `FillLater` is over."""

@@ -34,6 +34,9 @@ WINDOW: Final = 100
 WINDOWS: Final = 2
 """Windows in flight, so that the barrier's round trip does not idle the destination."""
 
+SHORTEST_ROUND_TRIP: Final = timedelta(milliseconds=3)
+"""Of which half is waited for; below it a timer costs more than the wait brings."""
+
 LONGEST_PAUSE: Final = timedelta(milliseconds=30)
 """Between two windows; half the round trip of a Prosody that its garbage collector slows down."""
 
@@ -148,6 +151,7 @@ class Lane:
     confirmed: int = 0  # stanzas settled since the start
     round_trip: timedelta = timedelta()  # from a window to its answer, lately
     pausing: int = 0  # the window behind which a `FillLater` waits
+    paced: bool = False  # its server reads all that is there at once
 
     @property
     def remote(self) -> bool:
@@ -174,13 +178,15 @@ class Lane:
             self.round_trip = min(took, 2 * self.round_trip) if self.round_trip else took
 
     def too_soon(self, now: datetime) -> timedelta:
-        """How long the own lane's next window has to wait; zero, or less: it need not.
+        """How long the next window has to wait; zero, or less: it need not.
 
-        Prosody reads all that is there at once and answers at the end of it. Two windows that are
-        there together would be one: nothing is under way while the next two are made.
+        A server that reads all that is there at once answers at the end of that. Two windows that
+        are there together would be one: nothing is under way while the next two are made.
         """
         last = self.windows[-1] if self.windows else None
-        if self.remote or last is None or last.asked_at is None:
+        if not self.paced or last is None or last.asked_at is None:
+            return timedelta()
+        if self.round_trip < SHORTEST_ROUND_TRIP:
             return timedelta()
         return last.asked_at + min(LONGEST_PAUSE, self.round_trip / 2) - now
 

@@ -172,6 +172,7 @@ class Outbox:
         except (TimeoutError, StreamError):
             return
         self.barrier.in_order = name == "Prosody"
+        self._delivery.server_reads_all(name == "Prosody")
         log.info("server.known", name=name, barrier="ping" if self.barrier.in_order else "probes")
 
     def wake(self) -> None:

@@ -92,6 +92,7 @@ class Relay:
         for (follower, author), since in disk.follows.items():
             self.graph.add_follow(Follow(follower, author, Mode.AUTHOR, since))
         self.delivery = Delivery(self.graph, plan.sizes)
+        self.delivery.server_reads_all(True)
         newest = [disk.posts[n] for n in sorted(disk.posts)[-plan.sizes.recent :]]
         self.delivery.load(disk.standings.values(), newest, disk.next_number)
         for person in people:
