@@ -302,9 +302,9 @@ async def test_a_server_that_dies_is_told_at_once_with_what_is_left_there(short_
 
 LIMITED = ", ".join(f'"{name}"' for name in (*MODULES, "tls", "limits"))
 SHAPED = {
-    Prosody: f'modules_enabled = {{ {LIMITED} }} limits = {{ c2s = {{ rate = "10kb/s" }} }}',
+    Prosody: f'modules_enabled = {{ {LIMITED} }} limits = {{ c2s = {{ rate = "30kb/s" }} }}',
     Ejabberd: {
-        "shaper": {"normal": {"rate": 3000, "burst_size": 20000}},
+        "shaper": {"normal": {"rate": 10_000, "burst_size": 20_000}},
         "shaper_rules": {"c2s_shaper": "normal"},
     },
 }
