@@ -240,6 +240,30 @@ def test_nothing_is_waited_for_where_it_brings_nothing(
     assert relay.of(FillLater) == []
 
 
+def test_a_clock_that_is_set_back_is_no_round_trip() -> None:
+    relay = paced(round_trip=8 * MS)
+    for _ in range(80):
+        relay.post()
+        relay.now -= MINUTE
+        relay.settle()
+    assert len(relay.take_written()) == 80 * 4
+    relay.post()
+    relay.later(8 * MS)
+    relay.settle()
+    relay.post()
+    assert relay.of(FillLater)[-1:] == [FillLater(OWN_LANE, 0.004)], "and it is learned anew"
+
+
+def test_a_clock_that_is_set_back_makes_no_pause_longer() -> None:
+    relay = paced(round_trip=8 * MS)
+    relay.post()
+    relay.of(FillLater)
+    relay.now -= MINUTE
+    relay.delivery.fill_due(OWN_LANE)
+    relay.turn()
+    assert relay.of(FillLater) == [FillLater(OWN_LANE, 0.004)]
+
+
 def test_a_timer_that_is_early_is_set_again() -> None:
     relay = paced(round_trip=8 * MS)
     relay.post()

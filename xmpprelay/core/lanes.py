@@ -174,7 +174,7 @@ class Lane:
     def heard(self, window: Window, now: datetime) -> None:
         """A window's barrier is answered. A long silence counts as twice the time before it."""
         if window.asked_at is not None:
-            took = now - window.asked_at
+            took = _since(window.asked_at, now)
             self.round_trip = min(took, 2 * self.round_trip) if self.round_trip else took
 
     def too_soon(self, now: datetime) -> timedelta:
@@ -188,7 +188,7 @@ class Lane:
             return timedelta()
         if self.round_trip < SHORTEST_ROUND_TRIP:
             return timedelta()
-        return last.asked_at + min(LONGEST_PAUSE, self.round_trip / 2) - now
+        return min(LONGEST_PAUSE, self.round_trip / 2) - _since(last.asked_at, now)
 
     def take_up(self, graph: Graph, post: Post) -> None:
         """Open a post; posts come in ascending number.
@@ -347,6 +347,11 @@ class Lane:
             return found, False
         opened.position = self.through[opened.post.number] = people[index - 1]
         return found, True
+
+
+def _since(then: datetime, now: datetime) -> timedelta:
+    """How long ago that was; none, if the clock was set back meanwhile."""
+    return max(now - then, timedelta())
 
 
 def _merged(served: list[tuple[list[int], Post]]) -> list[Part]:
