@@ -50,6 +50,7 @@ class Lack(Run):
     """Who has had which of the posts that all lack, in what order, and when somebody had all."""
 
     ended: list[float] = field(default_factory=list)  # ascending
+    all_ended: asyncio.Event = field(default_factory=asyncio.Event)
     disordered: int = 0  # that came behind a later one
     had: list[int] = field(init=False)  # by follower: how many
     highest: list[int] = field(init=False)  # by follower
@@ -66,6 +67,8 @@ class Lack(Run):
             self.had[follower] += 1
             if self.had[follower] == self.posts:
                 self.ended.append(now)
+                if len(self.ended) == self.followers:
+                    self.all_ended.set()
         return Run.came(self, follower, post, now)
 
 
@@ -192,8 +195,8 @@ class _Crowd:
         lack, began = self._lacks[-1], time.perf_counter()
         await asyncio.gather(*(client.says((RETURN,)) for client in self._clients))
         there = time.perf_counter()
-        while lack.posts and len(lack.ended) < len(self._clients):  # noqa: ASYNC110 - seldom
-            await asyncio.sleep(0.01)
+        if lack.posts:
+            await lack.all_ended.wait()
         return began, there, tuple(lack.ended), lack.disordered
 
     async def _account(self) -> Account:
