@@ -84,6 +84,7 @@ from xmpprelay.xmpp.finding import Finding
 from xmpprelay.xmpp.intake import Intake
 from xmpprelay.xmpp.interests import Interests
 from xmpprelay.xmpp.messages import Messages
+from xmpprelay.xmpp.multicast import Multicast
 from xmpprelay.xmpp.outbox import Outbox
 from xmpprelay.xmpp.own_cards import OwnCards
 from xmpprelay.xmpp.own_nodes import OwnNodes
@@ -153,12 +154,14 @@ class Service:
         )
         self.rendering.devices = partial(self.interests.devices, node=MICROBLOG)
         self.rendering.interested = self.interests.people
+        self.multicast = Multicast(self.component, self.addresses.home, wanted=xmpp.multicast)
         self.outbox = Outbox(
             self.delivery,
             self.graph,
             self.component,
             self.addresses,
             self.rendering,
+            self.multicast,
             store=self._store,
             held=self.journal.held,
             now=now,

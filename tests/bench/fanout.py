@@ -29,6 +29,7 @@ from xmpprelay.quickstart.private_server import PrivateServer
 from xmpprelay.quickstart.prosody import Prosody
 
 _PLAIN: Final = f'Component "{PLAIN_DOMAIN}"\n    component_secret = "{PLAIN_SECRET}"'
+_BESIDE: Final = {PLAIN_DOMAIN: PLAIN_SECRET}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,10 @@ KINDS: Final[Mapping[str, Kind]] = {
     "prosody-gc": Kind(
         "Prosody, gc = { threshold = 250, speed = 500 }", lambda: Prosody(extra_config=_PLAIN)
     ),
-    "ejabberd": Kind("ejabberd", lambda: Ejabberd(components={PLAIN_DOMAIN: PLAIN_SECRET})),
+    "ejabberd": Kind("ejabberd", lambda: Ejabberd(components=_BESIDE)),
+    "ejabberd-multicast": Kind(
+        "ejabberd with mod_multicast", lambda: Ejabberd(components=_BESIDE, multicast=True)
+    ),
 }
 
 

@@ -198,10 +198,9 @@ async def _is_let_see(stream: Stream, followers: Followers) -> None:
 @contextlib.asynccontextmanager
 async def scene(count: int) -> AsyncIterator[tuple[Bench, OwnPubsub, Followers]]:
     """An ejabberd, followers who let the component see that they are there, and a node."""
-    modules = {"modules": {"mod_multicast": {"host": "multicast.@HOST@"}}}
     components = {PLAIN_DOMAIN: PLAIN_SECRET}
     async with (
-        Ejabberd(components=components, extra_config=modules) as server,
+        Ejabberd(components=components, multicast=True) as server,
         followers_of(server, count) as followers,
     ):
         account = await new_account(server, "author")

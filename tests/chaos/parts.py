@@ -265,6 +265,12 @@ _KINDS: Final = (
         lambda: EjabberdTown(mam=True),
         archived=True,
     ),
+    _Kind("ejabberd with mod_multicast", lambda: EjabberdTown(multicast=True)),
+    _Kind(
+        "ejabberd with mod_multicast and mod_mam, every post archived",
+        lambda: EjabberdTown(multicast=True, mam=True),
+        archived=True,
+    ),
 )
 _CONTROLS: Final = (
     _Kind("ejabberd", EjabberdTown, by_ping=True),

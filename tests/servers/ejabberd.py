@@ -46,6 +46,7 @@ MODULES: Mapping[str, Mapping[str, Any]] = {
     "mod_version": {},
 }
 MAM: Mapping[str, Mapping[str, Any]] = {"mod_mam": {"default": "always", "assume_mam_usage": True}}
+MULTICAST: Mapping[str, Mapping[str, Any]] = {"mod_multicast": {"host": "multicast.@HOST@"}}
 
 # Evaluates what a visitor sends, and answers with `+` and the value, or `-` and what went wrong.
 # Each message has its length before it. One visitor after the other, so that nothing is done twice
@@ -95,10 +96,10 @@ class Ejabberd(PrivateServer):
     """A private ejabberd with one domain for people and one component beside it.
 
     Beyond what every `PrivateServer` has: `components` are more components of the same port, each
-    with its secret. `mam` turns on message archives, in Mnesia. `extra_config` has further
-    top-level options of ejabberd.yml; of an option that is a mapping, such as `modules`, it says
-    only what is added or put in its place. With `s2s` it is federated; otherwise nothing leaves the
-    machine, and only 127.0.0.1 is listened on.
+    with its secret. `mam` turns on message archives, in Mnesia, `multicast` stanzas with many
+    addresses (XEP-0033). `extra_config` has further top-level options of ejabberd.yml; of an option
+    that is a mapping, such as `modules`, it says only what is added or put in its place. With `s2s`
+    it is federated; otherwise nothing leaves the machine, and only 127.0.0.1 is listened on.
 
     What it was given in the last seconds before a `kill` may be lost (see `flush`).
     """
@@ -116,12 +117,14 @@ class Ejabberd(PrivateServer):
         component_domain: str | None = None,
         components: Mapping[str, str] | None = None,
         mam: bool = False,
+        multicast: bool = False,
         extra_config: Mapping[str, Any] | None = None,
         s2s: S2s | None = None,
     ) -> None:
         super().__init__(domain, component_domain)
+        self.multicast = multicast
         self._components = {self.component_domain: self.component_secret, **(components or {})}
-        self._modules = {**MODULES, **MAM} if mam else MODULES
+        self._modules = {**MODULES, **(MAM if mam else {}), **(MULTICAST if multicast else {})}
         self._extra_config = extra_config or {}
         self._s2s = s2s
 

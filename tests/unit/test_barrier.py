@@ -1,7 +1,10 @@
-"""The barrier on the own server: a ping where it works in order, probes elsewhere."""
+"""The barrier on the own server: a ping where it works in order, probes elsewhere.
+
+Where posts and probes go through the server's multicast service, that may have lost both.
+"""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine
 from typing import Any
 from xml.etree.ElementTree import Element
 
@@ -36,22 +39,48 @@ class Stream:
         self.pings[-1][1].set_result(iq)
 
 
+SERVICE = "multicast.example.test"
+SHORT_S = 0.2
+"""How long people may be silent, in tests that wait for that."""
+
+
+class Service:
+    """The server's multicast service; None: it has none."""
+
+    service: str | None = None
+
+    def __init__(self) -> None:
+        self.failures = 0
+
+    def fails(self, why: str) -> None:
+        assert why
+        self.failures += 1
+
+
 class World:
     """A barrier with everything around it in plain sight."""
 
     def __init__(self, silent_s: float = 60.0) -> None:
         self.stream = Stream()
+        self.multicast = Service()
         self.probed: list[int] = []
         self.marks: list[str] = []
+        self.alone: list[tuple[int, str]] = []  # who was probed by himself, by which mark
         self.online: set[int] = set(range(1, 1000))
         self.barrier = Barrier(
             self.stream,  # type: ignore[arg-type]
+            self.multicast,  # type: ignore[arg-type]
             probe=self._probe,
+            probe_alone=self._probe_alone,
             answers=lambda person: person in self.online,
             silent_s=silent_s,
         )
 
-    def _probe(self, people: Sequence[int], mark: str) -> None:
+    def _probe_alone(self, people: Collection[int], mark: str) -> None:
+        self.alone += [(person, mark) for person in people]
+        self.stream.pinged.clear()
+
+    def _probe(self, people: Collection[int], mark: str) -> None:
         self.probed += people
         self.marks += [mark] * len(people)
 
@@ -228,3 +257,92 @@ async def test_a_lost_stream_ends_the_waiting(world: World) -> None:
     await world.turns()
     world.stream.pings[-1][1].set_exception(StreamError("lost"))
     assert not await asked
+
+
+# --- through a multicast service ------------------------------------------------------------------
+
+
+async def _silent(*people: int) -> "tuple[World, asyncio.Task[bool]]":
+    """A window that went by the service; nobody has answered in time, so the service is pinged."""
+    world = World(SHORT_S)
+    world.multicast.service = SERVICE
+    asked = await world.ask(*people)
+    await world.stream.pinged.wait()
+    assert [domain for domain, _ in world.stream.pings] == [SERVICE]
+    assert world.alone == []
+    return world, asked
+
+
+async def test_when_all_answer_the_service_is_not_asked(world: World) -> None:
+    world.multicast.service = SERVICE
+    asked = await world.ask(1, 2)
+    world.seen(1)
+    world.seen(2)
+    assert await asked
+    assert world.stream.pings == []
+
+
+async def test_a_service_that_does_not_answer_confirms_nothing() -> None:
+    world, asked = await _silent(1)
+    world.stream.answer("error", "remote-server-not-found")
+    await world.turns()
+    assert asked.done(), "nobody else is asked"
+    assert not await asked
+
+
+async def test_who_answers_his_own_probe_only_has_lost_what_came_by_the_service() -> None:
+    world, asked = await _silent(1, 2)
+    world.stream.answer("error", "service-unavailable")
+    await world.turns()
+    assert [person for person, _ in world.alone] == [1, 2]
+    world.barrier.seen(2, world.alone[1][1], stamped=True)
+    await world.turns()
+    assert not asked.done(), "the other one may be slow"
+    await asyncio.sleep(SHORT_S)
+    await world.turns()
+    assert asked.done(), "nobody else is asked"
+    assert not await asked
+    assert world.multicast.failures == 1
+    assert len(world.stream.pings) == 1, "the server's own answer would say nothing"
+
+
+async def test_who_is_only_slow_answers_both_and_has_lost_nothing() -> None:
+    world, asked = await _silent(1, 2)
+    world.stream.answer()
+    await world.turns()
+    for person, mark in world.alone:
+        world.seen(person)
+        world.barrier.seen(person, mark, stamped=True)
+    await world.stream.pinged.wait()
+    assert world.stream.pings[-1][0] == "example.test"
+    world.stream.answer()
+    assert await asked
+    assert world.multicast.failures == 0
+
+
+async def test_only_the_silent_are_asked_again_and_where_they_stay_so_the_ping_decides() -> None:
+    world, asked = await _silent(1, 2, 3)
+    world.seen(1)
+    world.online.discard(3)
+    world.barrier.gone(3)
+    world.stream.answer()
+    await world.turns()
+    assert [person for person, _ in world.alone] == [2]
+    await world.stream.pinged.wait()
+    world.stream.answer()
+    assert await asked
+    assert world.multicast.failures == 0
+    assert not world.barrier._waiting
+
+
+async def test_where_nobody_is_online_the_service_is_asked_before_the_server(world: World) -> None:
+    """What it was given is for them, too."""
+    world.multicast.service = SERVICE
+    world.online.clear()
+    asked = await world.ask(1)
+    assert [domain for domain, _ in world.stream.pings] == [SERVICE]
+    world.stream.answer("error", "service-unavailable")
+    await world.turns()
+    assert [domain for domain, _ in world.stream.pings] == [SERVICE, "example.test"]
+    world.stream.answer()
+    assert await asked

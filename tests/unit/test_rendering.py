@@ -1,6 +1,7 @@
 """A post as bytes: once for each variant, and for each follower only his address (S1.2-S1.4)."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -354,3 +355,65 @@ def test_whose_presence_is_not_seen_may_have_it_kept(rendering: Rendering) -> No
     bob, carol = rendering.live(part, lambda person: person == BOB)
     assert bob == rendering.stanza(post(), BOB, store=False, held=False)
     assert carol == rendering.stanza(post(), CAROL, store=True, held=False)
+
+
+# --- What many get in a stanza --------------------------------------------------------------------
+
+
+class ForEach:
+    """A multicast service that is not there: each gets a stanza of his own."""
+
+    def messages(self, before: bytes, after: bytes, to: Sequence[bytes]) -> Iterator[bytes]:
+        yield from (before + address + after for address in to)
+
+
+def by_address(stanzas: Iterable[bytes]) -> dict[str, list[bytes]]:
+    """What comes to each address, in order."""
+    found: dict[str, list[bytes]] = {}
+    for stanza in stanzas:
+        for each in re.findall(rb"<message .*?</message>", stanza, re.DOTALL):
+            found.setdefault(parsed(each).get("to", ""), []).append(each)
+    return found
+
+
+def test_in_groups_each_gets_the_same_bytes_in_the_same_order(
+    graph: Graph, rendering: Rendering
+) -> None:
+    graph.add_person(Person(DAVE, "d<av>e&@far.test", None))
+    graph.add_follow(Follow(DAVE, ALICE, Mode.PUBSUB_BODY, 1))
+    graph.set_wishes(CAROL, Wishes(delivery=Delivery.HEADLINE))
+    devices: dict[int, tuple[str, ...]] = {BOB: ("tablet", "phone"), DAVE: ("phone",)}
+    rendering.devices, rendering.interested = lambda p: devices.get(p, ()), devices
+    plain = tuple(post(f"a & b < {n}", 100 + n) for n in range(3))
+    mention = replace(post("hi", 110), mentions=(CAROL,))
+    edit = replace(post("new", 111), kind=Kind.EDIT, original=plain[0], edits=1)
+    live = [
+        Part((BOB, CAROL), plain, seen=True),
+        Part((DAVE,), (plain[1], mention, edit), seen=True),
+        Part((BOB, CAROL), (mention, edit), seen=False),
+    ]
+    held = [(BOB, plain[0]), (BOB, mention), (CAROL, plain[0]), (CAROL, plain[2])]
+
+    def shows(person: int) -> bool:
+        return person == BOB
+
+    service: Any = ForEach()
+    grouped = by_address(rendering.together(live, held, shows, service))
+    alone = [stanza for part in live for stanza in rendering.live(part, shows)]
+    alone += [
+        rendering.stanza(each, person, store=not shows(person), held=True) for person, each in held
+    ]
+    assert grouped == by_address(alone)
+    assert "bob@example.test/phone" in grouped
+
+
+def test_what_is_late_comes_in_the_order_of_the_posts(rendering: Rendering) -> None:
+    """Though another person's later post was met first."""
+    first, second = post("one", 100), post("two", 101)
+    held = [(BOB, second), (CAROL, first), (CAROL, second)]
+    service: Any = ForEach()
+    stanzas = rendering.together([], held, lambda _: True, service)
+    assert [parsed(each)[0].text for each in by_address(stanzas)["o'carol@far.test"]] == [
+        "alice: one  #34",
+        "alice: two  #35",
+    ]

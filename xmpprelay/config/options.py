@@ -119,6 +119,16 @@ class Xmpp:
         ),
     ] = 5347
 
+    multicast: Annotated[
+        bool,
+        Option(
+            "Whether posts to people on the first local domain go through the server's multicast "
+            "service, twenty of them in a stanza, where it has one that works (XEP-0033; ejabberd "
+            "with mod_multicast).",
+            "true or false",
+        ),
+    ] = True
+
     def __post_init__(self) -> None:
         above = self.domain.partition(".")[2]
         if not self.local_domains and above:

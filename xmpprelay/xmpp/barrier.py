@@ -17,16 +17,23 @@ Only an answer to that very probe counts: each is sent from a resource of its ow
 which servers answer. A server that answers to the bare address is taken at its word if the answer
 is stamped (<delay/>), as a presence that a client sends by itself is not. Where somebody is silent
 for two seconds, or gone, a ping decides, as it does where nobody is known to be online.
+
+Where the server copies stanzas for us (`multicast.py`) the probes go with the posts. Then silence
+may also mean that the service has lost both. So it is pinged, and has worked off what it had; then
+who is silent is probed by himself. His session answers in order: if he answers that, and not what
+came by the service, that was lost.
 """
 
 import asyncio
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Final
 from xml.etree.ElementTree import Element
 
 from xmpprelay.errors import StreamError
 from xmpprelay.xmpp.component import Component
+from xmpprelay.xmpp.multicast import Multicast
 from xmpprelay.xmpp.stanzas import error_condition
 
 SILENT_S: Final = 2.0
@@ -37,22 +44,26 @@ _PROCESSED: Final = frozenset({"service-unavailable", "feature-not-implemented"}
 
 
 class _Round:
-    """The people of one window who are asked; `over` says whether all have answered."""
+    """People of one window who are asked, by a mark; `over` says whether all have answered."""
 
-    def __init__(self, people: Iterable[int], over: "asyncio.Future[bool]") -> None:
-        self._left = set(people)
+    def __init__(self, people: Iterable[int], mark: str) -> None:
+        self.mark = mark
+        self.silent = set(people)  # until it is known that they will not answer, too
+        self.answered: set[int] = set()
+        self.over: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._all_answered = True
-        self.over = over
 
     def heard(self, person: int, *, answered: bool) -> None:
         """He has answered, or it is known that he will not."""
-        self._left.discard(person)
+        self.silent.discard(person)
+        if answered:
+            self.answered.add(person)
         self._all_answered &= answered
-        if not self._left and not self.over.done():
+        if not self.silent and not self.over.done():
             self.over.set_result(self._all_answered)
 
     def no_more(self) -> None:
-        """Whoever has not answered by now does not count."""
+        """Whoever has not answered by now is silent."""
         if not self.over.done():
             self.over.set_result(False)
 
@@ -60,20 +71,25 @@ class _Round:
 class Barrier:
     """Asks whether windows were processed.
 
-    `probe` sends presence probes to people, with a mark; `answers` says whether somebody is known
-    to be online and lets us see it, so that he, or rather his session, can be asked.
+    `probe` sends presence probes to people, with a mark, as posts are sent to them; `probe_alone`
+    to each by himself, past the server's service. `answers` says whether somebody is known to be
+    online and lets us see it, so that he, or rather his session, can be asked.
     """
 
     def __init__(
         self,
         component: Component,
+        multicast: Multicast,
         *,
-        probe: Callable[[Sequence[int], str], None],
+        probe: Callable[[Collection[int], str], None],
+        probe_alone: Callable[[Collection[int], str], None],
         answers: Callable[[int], bool],
         silent_s: float = SILENT_S,
     ) -> None:
         self._component = component
+        self._multicast = multicast
         self._probe = probe
+        self._probe_alone = probe_alone
         self._answers = answers
         self._silent_s = silent_s
         self._waiting: dict[int, dict[str, _Round]] = {}  # person -> mark -> the window's
@@ -83,31 +99,55 @@ class Barrier:
     async def own(self, people: tuple[int, ...]) -> bool:
         """Whether the own server has processed all that was written to these people; ascending.
 
-        False: it does not answer, or the stream was lost.
+        False: it does not answer, or has lost something, or the stream was lost.
         """
         online = () if self.in_order else tuple(p for p in people if self._answers(p))
-        if online and await self._all_answer(online):
-            return True
+        service = self._multicast.service
+        with self._round(online) as asked:
+            if online and await self._all_answer(asked, self._probe):
+                return True
+            if service is not None and not await self._has_passed_on(service, asked):
+                return False
         return await self.ping(self._component.server_domain)
 
     async def ping(self, domain: str) -> bool:
         """Whether a domain has processed all that was written to it before (XEP-0199)."""
         return await processed(self._component.ping(domain))
 
-    async def _all_answer(self, people: tuple[int, ...]) -> bool:
-        """Whether each of them has answered; until then, or until those left are silent."""
-        loop = asyncio.get_running_loop()
-        mark, asked = f"barrier-{next(self._marks)}", _Round(people, loop.create_future())
-        for person in people:
-            self._waiting.setdefault(person, {})[mark] = asked
-        timer = loop.call_later(self._silent_s, asked.no_more)
-        self._probe(people, mark)
+    async def _has_passed_on(self, service: str, asked: _Round) -> bool:
+        """Whether the service has worked off what it was given, and lost none of it."""
+        if not await self.ping(service):
+            return False
+        with self._round([person for person in asked.silent if self._answers(person)]) as alone:
+            if alone.silent:
+                await self._all_answer(alone, self._probe_alone)
+            lost = asked.silent & alone.answered
+        if lost:
+            self._multicast.fails("it has lost what it was given")
+        return not lost
+
+    async def _all_answer(
+        self, asked: _Round, probe: Callable[[Collection[int], str], None]
+    ) -> bool:
+        """Probe them. Whether each has answered; until then, or until those left are silent."""
+        timer = asyncio.get_running_loop().call_later(self._silent_s, asked.no_more)
+        probe(sorted(asked.silent), asked.mark)
         try:
             return await asked.over
         finally:
             timer.cancel()
+
+    @contextmanager
+    def _round(self, people: Collection[int]) -> Iterator[_Round]:
+        """While it lasts it is heard who of these people answers to its mark."""
+        asked = _Round(people, f"barrier-{next(self._marks)}")
+        for person in people:
+            self._waiting.setdefault(person, {})[asked.mark] = asked
+        try:
+            yield asked
+        finally:
             for person in people:
-                self._forget(person, mark)
+                self._forget(person, asked.mark)
 
     def _forget(self, person: int, mark: str) -> None:
         waiting = self._waiting.get(person)

@@ -139,6 +139,7 @@ class Component(ComponentXMPP, asyncio.BufferedProtocol):
         self.came_up: Callable[[], None] = _nothing
         self.went_down: Callable[[], None] = _nothing
         self.has_room: Callable[[], None] = _nothing
+        self.listeners: dict[str, Callable[[Element], bool]] = {}  # by sender; True: it is taken
         self.up = False
         self.paused = False
         self.failures = 0  # stanzas that raised something unforeseen
@@ -387,6 +388,8 @@ class Component(ComponentXMPP, asyncio.BufferedProtocol):
         sender = self._sender(xml)
         if sender is None:
             log.warning("stanza.misrouted", kind=_local_name(xml))
+        elif (hears := self.listeners.get(xml.get("from", ""))) is not None and hears(xml):
+            return
         elif _is_answer(xml) or self.precedence.goes_first(sender, comes=_comes(xml)):
             self._deal_with(xml)
         else:

@@ -16,7 +16,7 @@ from time to time. An answer that comes too late still shows that the domain is 
 import asyncio
 import random
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from datetime import datetime
 from typing import Any, Final, Protocol
 from xml.etree.ElementTree import Element
@@ -46,6 +46,7 @@ from xmpprelay.log import get_logger
 from xmpprelay.xmpp.addresses import Addresses
 from xmpprelay.xmpp.barrier import Barrier, processed
 from xmpprelay.xmpp.component import ANSWER_WITHIN_S, Component
+from xmpprelay.xmpp.multicast import Multicast
 from xmpprelay.xmpp.rendering import Rendering
 from xmpprelay.xmpp.stanzas import TO, escaped, presence
 
@@ -99,6 +100,7 @@ class Outbox:
         component: Component,
         addresses: Addresses,
         rendering: Rendering,
+        multicast: Multicast,
         *,
         store: Callable[[DeliveryRows], Coroutine[Any, Any, None]],
         held: Callable[[Read], Coroutine[Any, Any, Held]],
@@ -112,7 +114,15 @@ class Outbox:
         self._store = store
         self._held = held
         self._now = now
-        self.barrier = Barrier(component, probe=self._send_probes_of, answers=delivery.sees)
+        self._multicast = multicast
+        multicast.failed = self._multicast_failed
+        self.barrier = Barrier(
+            component,
+            multicast,
+            probe=self._probe_together,
+            probe_alone=self._probe_alone,
+            answers=delivery.sees,
+        )
         self._texts: Texts | None = None
         self._first_time: Callable[[int, str], bool] = _always
         self.refused: Callable[[int, int], None] = _nobody_learns  # (person, author) (S6.6)
@@ -159,6 +169,7 @@ class Outbox:
         self._probes.clear()
         self._down.clear()  # the next stream will show
         self.barrier.lost()
+        self._multicast.lost()
         self._delivery.stream_lost(self._now())
         self.wake()
 
@@ -174,6 +185,15 @@ class Outbox:
         self.barrier.in_order = name == "Prosody"
         self._delivery.server_reads_all(name == "Prosody")
         log.info("server.known", name=name, barrier="ping" if self.barrier.in_order else "probes")
+        after_s = None if self.barrier.in_order else self._multicast.wait_s()
+        if after_s is not None:
+            self._later("multicast", after_s, self._look_for_multicast)
+
+    def _look_for_multicast(self) -> None:
+        self._spawn(self._multicast.look())
+
+    def _multicast_failed(self) -> None:
+        self._component.drop("the server's multicast service has failed")
 
     def wake(self) -> None:
         """There may be work: do it in this turn of the loop, after what has just happened."""
@@ -273,11 +293,15 @@ class Outbox:
     # Stanzas
 
     def _write(self, work: Write) -> None:
-        chunks = [chunk for part in work.live for chunk in self._rendering.live(part, self._shows)]
-        chunks += [
-            self._rendering.stanza(post, person, store=not self._shows(person), held=True)
-            for person, post in work.held
-        ]
+        rendering, shows = self._rendering, self._shows
+        if work.lane == OWN_LANE and self._multicast.service is not None:
+            chunks = list(rendering.together(work.live, work.held, shows, self._multicast))
+        else:
+            chunks = [chunk for part in work.live for chunk in rendering.live(part, shows)]
+            chunks += [
+                rendering.stanza(post, person, store=not shows(person), held=True)
+                for person, post in work.held
+            ]
         self._component.write(b"".join(chunks))
 
     def _shows(self, person: int) -> bool:
@@ -366,12 +390,22 @@ class Outbox:
         jid = self._graph.person(person).jid
         self._component.send(presence(f"{self._addresses.home}/{mark}", jid, "probe"))
 
-    def _send_probes_of(self, people: Sequence[int], mark: str) -> None:
-        """The same for all people of a window; what is the same in them is written once."""
-        probe = presence(f"{self._addresses.home}/{mark}", TO, "probe")
-        before, _, after = self._component.checked(probe).partition(TO.encode())
+    def _probe_together(self, people: Collection[int], mark: str) -> None:
+        """Probe all people of a window, by the way that its posts went."""
+        before, after = self._probe_pieces(mark)
+        jids = [escaped(self._graph.person(person).jid) for person in people]
+        self._component.write(b"".join(self._multicast.presences(before, after, jids)))
+
+    def _probe_alone(self, people: Collection[int], mark: str) -> None:
+        """Probe each by himself; what is the same in the probes is written once."""
+        before, after = self._probe_pieces(mark)
         jids = (escaped(self._graph.person(person).jid) for person in people)
         self._component.write(b"".join([piece for jid in jids for piece in (before, jid, after)]))
+
+    def _probe_pieces(self, mark: str) -> tuple[bytes, bytes]:
+        probe = presence(f"{self._addresses.home}/{mark}", TO, "probe")
+        before, _, after = self._component.checked(probe).partition(TO.encode())
+        return before, after
 
     async def _probe_bounce(self, person: int, after_s: float) -> None:
         generation = self._generation

@@ -19,7 +19,7 @@ event goes besides: what they keep of it is a cache, and nobody asks whether it 
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 from xml.etree.ElementTree import Element, SubElement
@@ -33,6 +33,7 @@ from xmpprelay.core.wishes import NO_WISHES, Delivery
 from xmpprelay.core.work import Part
 from xmpprelay.xmpp.addresses import Addresses
 from xmpprelay.xmpp.incoming import CORRECT, FALLBACK, REPLY, RETRACT
+from xmpprelay.xmpp.multicast import Multicast
 from xmpprelay.xmpp.pubsub.entries import Entries, Much, add_items
 from xmpprelay.xmpp.pubsub.names import EVENT
 from xmpprelay.xmpp.stanzas import (
@@ -116,25 +117,83 @@ class Rendering:
 
     def live(self, part: Part, shows: Callable[[int], bool]) -> Iterable[bytes]:
         """The messages of a part, in order. `shows` says whether a person's presence is seen."""
-        author = part.posts[0].author
-        if part.seen and all(_is_plain(post) and post.author == author for post in part.posts):
-            return self._together(part, self._followers(author))
+        if part.seen and _are_plain(part.posts):
+            return self._spliced_in(part)
         return [
             self.stanza(post, person, store=not (part.seen or shows(person)), held=False)
             for person in part.people
             for post in part.posts
         ]
 
-    def _together(self, part: Part, followers: _Followers) -> Iterator[bytes]:
-        between: dict[int, list[bytes]] = {}  # by the form: what is between the addresses
+    def together(
+        self,
+        live: Iterable[Part],
+        held: Iterable[tuple[int, Post]],
+        shows: Callable[[int], bool],
+        multicast: Multicast,
+    ) -> Iterator[bytes]:
+        """The messages of some parts, and what comes late, with many people in each (XEP-0033).
+
+        To each person in the order of `live`, and then of `held`, which is ascending by post.
+        """
+        for part in live:
+            if part.seen and _are_plain(part.posts):  # then it is the same form for each post
+                groups = self._groups(part.posts[0], self._known_forms(part), held=False)
+                for post in part.posts:
+                    yield from self._to_groups(post, groups, multicast)
+                continue
+            stored = [(person, not (part.seen or shows(person))) for person in part.people]
+            for post in part.posts:
+                groups = self._groups(post, self._forms(post, stored, held=False), held=False)
+                yield from self._to_groups(post, groups, multicast)
+        waiting: dict[int, tuple[Post, list[tuple[int, bool]]]] = {}
+        for person, post in held:
+            waiting.setdefault(post.number, (post, []))[1].append((person, not shows(person)))
+        for _, (post, stored) in sorted(waiting.items()):
+            groups = self._groups(post, self._forms(post, stored, held=True), held=True)
+            yield from self._to_groups(post, groups, multicast)
+
+    def _known_forms(self, part: Part) -> Iterator[tuple[int, _Form, bytes]]:
+        """How an author's plain posts come to each of some people: kept, as most posts are."""
+        post = part.posts[0]
+        known = self._followers(post.author).known
         for person in part.people:
+            found = known.get(person)
+            if found is None:
+                found = known[person] = self._plain_form(post, person)
+            yield person, *found
+
+    def _forms(
+        self, post: Post, stored: Iterable[tuple[int, bool]], *, held: bool
+    ) -> Iterator[tuple[int, _Form, bytes]]:
+        """How an entry comes to each of some people, of whom it is said whether it may be kept."""
+        for person, store in stored:
+            address = escaped(self._graph.person(person).jid)
+            yield person, self._form(post, person, store, held), address
+
+    def _groups(
+        self, post: Post, forms: Iterable[tuple[int, _Form, bytes]], *, held: bool
+    ) -> dict[_Form, list[bytes]]:
+        """Who gets an entry in which form; those devices, too, that get an event besides."""
+        groups: dict[_Form, list[bytes]] = {}
+        for person, form, address in forms:
+            groups.setdefault(form, []).append(address)
+            if person in self.interested and (devices := self._copied_to(person, form, post)):
+                groups.setdefault(_COPY._replace(held=held), []).extend(map(escaped, devices))
+        return groups
+
+    def _to_groups(
+        self, post: Post, groups: Mapping[_Form, Sequence[bytes]], multicast: Multicast
+    ) -> Iterator[bytes]:
+        for form, addresses in groups.items():
+            yield from multicast.messages(*self._pieces(post, form), addresses)
+
+    def _spliced_in(self, part: Part) -> Iterator[bytes]:
+        between: dict[int, list[bytes]] = {}  # by the form: what is between the addresses
+        for person, form, address in self._known_forms(part):
             if person in self.interested:
                 yield from (self.stanza(p, person, store=False, held=False) for p in part.posts)
                 continue
-            known = followers.known.get(person)
-            if known is None:
-                known = followers.known[person] = self._plain_form(part.posts[0], person)
-            form, address = known
             pieces = between.get(id(form))
             if pieces is None:
                 pieces = between[id(form)] = self._between(part.posts, form)
@@ -172,11 +231,17 @@ class Rendering:
         form = self._form(post, person, store, held)
         jid = self._graph.person(person).jid
         stanza = self._spliced(post, form, jid)
-        if form.event or not (devices := self.devices(person)) or _is_letter(post):
+        if not (devices := self._copied_to(person, form, post)):
             return stanza
         form = _COPY._replace(held=held)
-        copies = (self._spliced(post, form, f"{jid}/{device}") for device in devices)
-        return b"".join((stanza, *copies))
+        return b"".join((stanza, *(self._spliced(post, form, device) for device in devices)))
+
+    def _copied_to(self, person: int, form: _Form, post: Post) -> list[str]:
+        """The devices to which an event of an entry goes besides what the person gets."""
+        if form.event or _is_letter(post):
+            return []
+        jid = self._graph.person(person).jid
+        return [f"{jid}/{device}" for device in self.devices(person)]
 
     def _spliced(self, post: Post, form: _Form, to: str) -> bytes:
         before, after = self._pieces(post, form)
@@ -373,6 +438,12 @@ def _is_letter(post: Post) -> bool:
 def _is_plain(post: Post) -> bool:
     """Whether it is about nobody and nothing else: most posts are, so they are told at once."""
     return post.kind is Kind.POST and post.parent is None and not post.targets and not post.mentions
+
+
+def _are_plain(posts: Sequence[Post]) -> bool:
+    """Whether all are, and of one author."""
+    author = posts[0].author
+    return all(_is_plain(post) and post.author == author for post in posts)
 
 
 def _changed(post: Post) -> Post:
