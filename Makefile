@@ -70,6 +70,7 @@ bench:
 	.venv/bin/python -m tests.bench crowded --server prosody --json $(figures)/crowded-prosody.json
 	.venv/bin/python -m tests.bench returns --json $(figures)/returns.json
 	.venv/bin/python -m tests.bench multicast
+	.venv/bin/python -m tests.bench settings
 	.venv/bin/python -m tests.bench fanout --followers 100 --json $(figures)/fanout-100.json
 	.venv/bin/python -m tests.bench fanout --json $(figures)/fanout-1000.json
 	.venv/bin/python -m tests.bench fanout --followers 5000 --burst 10 --posts 5 \

@@ -18,6 +18,7 @@ from tests.bench import (
     pubsub,
     returns,
     routing,
+    settings,
     slow_domain,
     start,
     trickle,
@@ -41,6 +42,7 @@ BENCHMARKS: Final[dict[str, ModuleType]] = {
     "crowded": crowded,
     "memory": memory,
     "multicast": multicast,
+    "settings": settings,
     "slow-domain": slow_domain,
     "plots": plots,
 }
