@@ -5,7 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from tests.bench.settings import LONG_POSTS, SHORT_POSTS, Outage, Row, Sizes, Tunnel, line
+from tests.bench.scene import Row
+from tests.bench.second_connection import Outage
+from tests.bench.settings import line
+from tests.bench.stanza_sizes import LONG_POSTS, SHORT_POSTS, Sizes
+from tests.bench.tunnel import Tunnel
 from xmpprelay.quickstart.private_server import free_port
 
 THROUGH = Outage(
