@@ -35,11 +35,12 @@ check:
 	$(read_only_checks)
 	.venv/bin/python -m pytest -q tests/unit
 
-# In two processes; ARGS="-n 0 tests/unit" runs a part, in one.
+# In three processes, also on two cores: much of it waits, for servers to start and for time to pass.
+# ARGS="-n 0 tests/unit" runs a part, in one.
 test:
 	@tools/setup test
 	$(read_only_checks)
-	.venv/bin/python -m pytest -n 2 --dist worksteal $(ARGS)
+	.venv/bin/python -m pytest -n 3 --dist worksteal $(ARGS)
 
 # ONLY=PART, or "PART PART", of: characters journal control server relay primary floods fuzz
 # audience simulation.

@@ -38,10 +38,11 @@ class Gate:
             task.cancel()
         await asyncio.gather(*self._passing, return_exceptions=True)
 
-    async def _comes(self, near: asyncio.StreamReader, to_near: asyncio.StreamWriter) -> None:
+    def _comes(self, near: asyncio.StreamReader, to_near: asyncio.StreamWriter) -> None:
         task = asyncio.ensure_future(self._passes(near, to_near))
         self._passing.add(task)
         task.add_done_callback(self._passing.discard)
+        task.add_done_callback(lambda _: to_near.close())  # it may end before it has begun
 
     async def _passes(self, near: asyncio.StreamReader, to_near: asyncio.StreamWriter) -> None:
         try:

@@ -192,10 +192,11 @@ class Gate:
         if self._passing:
             await asyncio.wait(self._passing)
 
-    async def _enters(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _enters(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.ensure_future(self._leads(reader, writer))
         self._passing.add(task)
         task.add_done_callback(self._passing.discard)
+        task.add_done_callback(lambda _: writer.close())  # it may end before it has begun
 
     async def _leads(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Pass on what comes, both ways, until one side ends it."""
