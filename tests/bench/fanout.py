@@ -65,6 +65,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     ):
         parser.add_argument(name, type=_count, default=default, metavar="N", help=meaning)
     parser.add_argument(
+        "--pause", type=_count, default=0, metavar="MS", help="before each post of these"
+    )
+    parser.add_argument(
         "--server", action="append", choices=list(KINDS), help="that one only; may be given again"
     )
     parser.add_argument("--json", type=Path, metavar="FILE")
@@ -78,7 +81,7 @@ def _count(text: str) -> int:
 
 def run_as_asked(asked: argparse.Namespace) -> None:
     """Measure; ends with an exit code if something was lost, or cannot be measured."""
-    plan = Plan(asked.followers, asked.rounds, asked.burst, asked.posts)
+    plan = Plan(asked.followers, asked.rounds, asked.burst, asked.posts, asked.pause / 1000)
     try:
         well = run(plan, asked.server or list(KINDS), asked.json)
     except XmppRelayError as error:

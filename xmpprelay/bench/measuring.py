@@ -35,6 +35,7 @@ class Plan:
     rounds: int
     burst: int  # posts
     singles: int  # posts
+    pause_s: float = 0.0  # before each of these; else it comes as soon as everybody has the last
 
     @property
     def patience_s(self) -> float:
@@ -149,6 +150,7 @@ class _Bench:
         return [first for first, _ in times], [last for _, last in times]
 
     async def _single(self, way: Way, posts: Posts, number: int) -> tuple[float, float]:
+        await asyncio.sleep(self._plan.pause_s)
         text = posts.text(number)
         began = time.perf_counter()
         way.sends(text)
