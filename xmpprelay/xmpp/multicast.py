@@ -93,8 +93,8 @@ class Multicast:
         self._component.listeners[service] = self._of_service
         try:
             messages = await self._tested(service, "message")
-            presences = await self._tested(service, "presence")
-            if messages and presences:
+            presences = await self._tested(service, "presence") if messages else 0
+            if presences:
                 self.service, self._messages, self._presences = service, messages, presences
                 log.info("multicast.used", service=service, messages=messages, presences=presences)
             else:
@@ -108,7 +108,7 @@ class Multicast:
         if self.service is not None:
             self._forget(self.service)
         if self._test is not None:
-            self._test.over.set_exception(StreamError("The stream was lost."))
+            self._test.is_lost()
 
     def fails(self, why: str) -> None:
         """It has not done what it was asked for; what was under way may be lost."""
@@ -232,6 +232,11 @@ class _Test:
         self._missing.discard(to.rpartition("-")[2])
         if not self._missing and not self.over.done():
             self.over.set_result(None)
+
+    def is_lost(self) -> None:
+        """The stream is: nothing more will come."""
+        if not self.over.done():
+            self.over.set_exception(StreamError("The stream was lost."))
 
     def ends(self, why: str) -> None:
         """It has failed."""
