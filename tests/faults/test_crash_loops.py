@@ -35,6 +35,13 @@ async def ejabberd() -> AsyncIterator[EjabberdTown]:
         yield server
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def copying() -> AsyncIterator[EjabberdTown]:
+    """An ejabberd that copies a post for twenty people."""
+    async with EjabberdTown(multicast=True) as server:
+        yield server
+
+
 @pytest.fixture(params=["prosody", "ejabberd"])
 def server(request: pytest.FixtureRequest) -> server_kills.Server:
     found: server_kills.Server = request.getfixturevalue(request.param)
@@ -62,6 +69,16 @@ async def test_nothing_confirmed_is_lost_with_a_server_that_is_killed(
 ) -> None:
     await server.start()
     figures = await server_kills.run(server, short_path, first, SERVER_KILLS, followers=FOLLOWERS)
+    assert not figures.bad, f"from kill {first} on"
+    assert figures.in_flight > 0, "else no kill would have hit a fan-out"
+
+
+async def test_nor_with_one_that_copies_posts(
+    copying: EjabberdTown, short_path: Path, first: int
+) -> None:
+    """What waits in its multicast service, posts and probes, dies with it."""
+    await copying.start()
+    figures = await server_kills.run(copying, short_path, first, SERVER_KILLS, followers=FOLLOWERS)
     assert not figures.bad, f"from kill {first} on"
     assert figures.in_flight > 0, "else no kill would have hit a fan-out"
 
