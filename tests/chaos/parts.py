@@ -253,7 +253,7 @@ class _Kind:
     name: str
     server: Callable[[], server_kills.Server]
     archived: bool = False
-    by_ping: bool = False
+    control: Callable[[server_kills.Crowd], None] | None = None
 
 
 _KINDS: Final = (
@@ -272,13 +272,19 @@ _KINDS: Final = (
         archived=True,
     ),
 )
+_BY_PING: Final = server_kills.Crowd.forces_the_ping
 _CONTROLS: Final = (
-    _Kind("ejabberd", EjabberdTown, by_ping=True),
+    _Kind("by ping: kill -9 of ejabberd", EjabberdTown, control=_BY_PING),
     _Kind(
-        "ejabberd with mod_mam, every post archived",
+        "by ping: kill -9 of ejabberd with mod_mam, every post archived",
         lambda: EjabberdTown(mam=True),
         archived=True,
-        by_ping=True,
+        control=_BY_PING,
+    ),
+    _Kind(
+        "probes past the service: kill -9 of ejabberd with mod_multicast",
+        lambda: EjabberdTown(multicast=True),
+        control=server_kills.Crowd.probes_past_the_service,
     ),
 )
 
@@ -296,7 +302,7 @@ async def control(run: Run) -> AsyncIterator[Row]:
     kills = run.many(SERVER_KILLS)
     with run.bar("control runs", kills * len(_CONTROLS)) as more:
         for kind in _CONTROLS:
-            name = f"control, by ping: kill -9 of {kind.name}"
+            name = f"control, {kind.name}"
             row = await _tried(name, _kill_server(name, kind, run.first_seed, kills, more))
             if row.lost == 0:
                 row = replace(row, bad=("the control run lost nothing: it shows nothing",))
@@ -318,7 +324,7 @@ async def _kill_server(
                 first,
                 kills,
                 archived=kind.archived,
-                by_ping=kind.by_ping,
+                control=kind.control,
                 told=told,
             )
     size = f"{got.kills} kills, {got.deliveries} deliveries, {got.in_flight} in flight at them"

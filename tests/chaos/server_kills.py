@@ -10,7 +10,8 @@ can deliver them; somewhere in there it is killed. What it had handed to the ker
 It is started again, all log in, the relay finds it and brings everybody what he lacks. A last post,
 the fence, comes behind all of that; then the books are closed.
 
-The control run sets the barrier to the ping on ejabberd, which confirms too early: it must lose.
+The control runs set the barrier to the ping on ejabberd, or let its probes overtake posts, which
+confirms too early: they must lose.
 Timeline posts carry <no-store/>; with `archived` the hint is taken off on the wire, so that mod_mam
 has to store each of them. Sessions then lag far behind each other, and one answer says nothing of
 its neighbour: the barrier asks everybody. With mod_multicast a kill is made when that is used.
@@ -126,6 +127,11 @@ class Crowd:
 
         barrier.own = own  # type: ignore[method-assign]
 
+    def probes_past_the_service(self) -> None:
+        """The other control: posts wait in the multicast service, and their probes do not."""
+        barrier = self._world.service.outbox.barrier
+        barrier._probe = barrier._probe_alone
+
     def reads_along(self, *, archived: bool) -> None:
         """Count what the relay writes; with `archived`, let the server keep what it would not."""
         component = self._world.service.component
@@ -210,13 +216,12 @@ async def run(
     *,
     followers: int = FOLLOWERS,
     archived: bool = False,
-    by_ping: bool = False,
+    control: "Callable[[Crowd], None] | None" = None,
     told: Callable[[], None] = _nothing,
 ) -> Figures:
     """Kill this server so many times under a relay's fan-out; `told` is called after each.
 
-    `archived`: its archive has to keep every post. `by_ping`: the control, the server is asked
-    instead of the people's sessions.
+    `archived`: its archive has to keep every post. `control` takes the protection off.
     """
     figures = Figures()
     async with World(server, folder) as world:
@@ -224,8 +229,8 @@ async def run(
         service.component.steady_s = 0.0  # a new connection is tried for at once each time
         crowd = Crowd(world, server)
         crowd.reads_along(archived=archived)
-        if by_ping:
-            crowd.forces_the_ping()
+        if control is not None:
+            control(crowd)
         await crowd.gathers(followers)
         try:
             for number in range(first, first + kills):

@@ -99,7 +99,7 @@ async def test_on_ejabberd_the_ping_confirms_what_is_lost(
             CONTROL_KILLS,
             followers=FOLLOWERS,
             archived=True,
-            by_ping=True,
+            control=server_kills.Crowd.forces_the_ping,
         )
         if figures.lost > 0:
             return
