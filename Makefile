@@ -42,8 +42,8 @@ test:
 	$(read_only_checks)
 	.venv/bin/python -m pytest -n 3 --dist worksteal $(ARGS)
 
-# ONLY=PART, or "PART PART", of: characters journal control server relay primary floods fuzz
-# audience simulation.
+# ONLY=PART, or "PART PART", of: characters journal control server service relay primary floods
+# fuzz audience simulation.
 # SEEDS=N makes so many worlds or kills of each, FIRST_SEED=N begins elsewhere.
 chaos:
 	@tools/setup test

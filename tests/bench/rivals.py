@@ -55,7 +55,8 @@ async def ways_of(server: PrivateServer, followers: Followers) -> AsyncIterator[
     async with contextlib.AsyncExitStack() as ending:
         have = ending.enter_async_context
         author = await have(Author(clients_of(server), Login(account.jid, account.password)))
-        process = await have(RelayOfBench(server, author))
+        copies = isinstance(server, Ejabberd) and server.multicast
+        process = await have(RelayOfBench(server, author, {"multicast": copies}))
         yield [
             await have(OwnPubsub(author, followers)),
             await have(PlainComponent(server, author, followers)),

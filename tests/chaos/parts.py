@@ -36,6 +36,7 @@ REPOSITORY: Final = Path(__file__).parents[2]
 WORLDS: Final = 5000
 RELAY_KILLS: Final = 2000
 SERVER_KILLS: Final = 50
+SERVICE_KILLS: Final = 50
 JOURNAL_KILLS: Final = 200
 PRIMARY_KILLS: Final = 20
 TRICKLES: Final = 500
@@ -254,6 +255,7 @@ class _Kind:
     server: Callable[[], server_kills.Server]
     archived: bool = False
     control: Callable[[server_kills.Crowd], None] | None = None
+    of_service: bool = False
 
 
 _KINDS: Final = (
@@ -311,6 +313,16 @@ async def control(run: Run) -> AsyncIterator[Row]:
             yield row
 
 
+async def service(run: Run) -> AsyncIterator[Row]:
+    """What it may cost when ejabberd's mod_multicast is restarted under a fan-out: it is told."""
+    kills = run.many(SERVICE_KILLS)
+    kind = _Kind("", lambda: EjabberdTown(multicast=True), of_service=True)
+    with run.bar("kills of mod_multicast", kills) as more:
+        name = "ejabberd's mod_multicast alone is killed"
+        row = await _tried(name, _kill_server(name, kind, run.first_seed, kills, more))
+        yield replace(row, lost=f"{row.lost} (not prevented)", bad=()) if row.lost != "?" else row
+
+
 async def _kill_server(
     name: str, kind: _Kind, first: int, kills: int, told: Callable[[], None]
 ) -> Row:
@@ -325,6 +337,7 @@ async def _kill_server(
                 kills,
                 archived=kind.archived,
                 control=kind.control,
+                of_service=kind.of_service,
                 told=told,
             )
     size = f"{got.kills} kills, {got.deliveries} deliveries, {got.in_flight} in flight at them"
@@ -396,6 +409,7 @@ PARTS: Final[Mapping[str, Part]] = {
     "journal": journal,
     "control": control,
     "server": server,
+    "service": service,
     "relay": relay,
     "primary": primary,
     "floods": floods,

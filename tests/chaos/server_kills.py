@@ -28,7 +28,7 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -57,6 +57,9 @@ STRIKES_WITHIN_S: Final = 5.0
 """A kill waits so long for stanzas in flight: on a busy machine there are none for a while."""
 
 NO_STORE: Final = b'<no-store xmlns="urn:xmpp:hints" />'
+KILL_SERVICE: Final = (
+    'exit(whereis(gen_mod:get_module_proc(<<"example.test">>, mod_multicast)), kill), ok.'
+)
 
 
 @dataclass
@@ -182,6 +185,38 @@ class Crowd:
         tokens.append(await self._fence())
         gone = [each.account.jid for each in everybody if not each.connected]
         assert not gone, f"the server has dropped {', '.join(gone)}"
+        self._books(tokens, before, figures)
+
+    async def kill_service(self, number: int, figures: Figures) -> None:
+        """The same of ejabberd's multicast service alone: another one takes its place at once."""
+        service, server, chance = self._world.service, self._server, random.Random(number)
+        assert isinstance(server, EjabberdTown)
+        await self._world.until(lambda: service.multicast.service is not None)
+        before = sum(each.repeats() for each in self._followers)
+        tokens: list[str] = []
+        self._written = 0
+
+        async def posts() -> None:
+            while True:
+                if len(tokens) * len(self._followers) < self._written + AHEAD:
+                    tokens.extend(await asyncio.gather(*(self._posts() for _ in range(BURST))))
+                await asyncio.sleep(0.001)
+
+        posting = asyncio.create_task(posts())
+        await asyncio.sleep(chance.uniform(*KILL_AFTER_S))
+        await self._world.until(lambda: _in_flight(service) > 0)
+        figures.in_flight += _in_flight(service)
+        await server.ask(KILL_SERVICE)
+        await asyncio.sleep(chance.uniform(0.0, 0.3))
+        posting.cancel()
+        await asyncio.wait({posting})
+        tokens.append(await self._fence())
+        self._books(tokens, before, figures)
+        if service.multicast.service is None:  # it would not be looked for for an hour
+            await service.multicast.look()
+
+    def _books(self, tokens: Sequence[str], before: int, figures: Figures) -> None:
+        """What came of these posts; `before`: the repeats until then."""
         figures.kills += 1
         figures.posts += len(tokens)
         for each in self._followers:
@@ -217,14 +252,17 @@ async def run(
     followers: int = FOLLOWERS,
     archived: bool = False,
     control: "Callable[[Crowd], None] | None" = None,
+    of_service: bool = False,
     told: Callable[[], None] = _nothing,
 ) -> Figures:
     """Kill this server so many times under a relay's fan-out; `told` is called after each.
 
     `archived`: its archive has to keep every post. `control` takes the protection off.
+    `of_service`: its multicast service is killed, and it goes on.
     """
     figures = Figures()
     async with World(server, folder) as world:
+        world.uses_multicast()
         service = await world.starts()
         service.component.steady_s = 0.0  # a new connection is tried for at once each time
         crowd = Crowd(world, server)
@@ -234,7 +272,7 @@ async def run(
         await crowd.gathers(followers)
         try:
             for number in range(first, first + kills):
-                await crowd.kill(number, figures)
+                await (crowd.kill_service if of_service else crowd.kill)(number, figures)
                 told()
         except (AssertionError, ConnectionError, StreamError) as why:
             figures.stuck.append(f"kill {number}, after {figures.kills}: {why}")

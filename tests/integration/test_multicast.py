@@ -13,6 +13,7 @@ import pytest_asyncio
 from tests.integration.clients import Person
 from tests.integration.world import World
 from tests.servers.towns import EjabberdTown
+from xmpprelay.config import Xmpp
 from xmpprelay.xmpp.multicast import ADDRESS, MOST
 
 SERVICE: Final = "multicast.example.test"
@@ -47,6 +48,7 @@ async def server(one_for_all: EjabberdTown) -> AsyncIterator[EjabberdTown]:
 async def world(server: EjabberdTown, tmp_path: Path) -> AsyncIterator[World]:
     async with World(server, tmp_path) as world:
         world.retry_within_s = 0.5
+        world.uses_multicast()
         yield world
 
 
@@ -173,8 +175,13 @@ async def test_what_the_service_has_lost_with_its_process_comes_again(
     assert world.service.multicast.service is None
 
 
-async def test_it_is_not_used_where_the_operator_does_not_want_it(world: World) -> None:
-    xmpp = replace(world.config.xmpp, multicast=False)
+async def test_it_is_not_used_unless_the_operator_wants_it(world: World) -> None:
+    xmpp = Xmpp(
+        domain=world.config.xmpp.domain,
+        secret=world.config.xmpp.secret,
+        host=world.config.xmpp.host,
+        port=world.config.xmpp.port,
+    )
     world.config = replace(world.config, xmpp=xmpp)
     service = await world.starts()
     stanzas = written(world)

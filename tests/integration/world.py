@@ -130,6 +130,10 @@ class World:
         await self._service.start()
         return self._service
 
+    def uses_multicast(self) -> None:
+        """Let the relay use such a service of the server's, if there is one."""
+        self.config = replace(self.config, xmpp=replace(self.config.xmpp, multicast=True))
+
     def _listens_to(self, component: Component) -> None:
         came_up, take_presence = component.came_up, component.take_presence
 

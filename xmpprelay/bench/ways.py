@@ -14,7 +14,7 @@ import itertools
 import re
 import secrets
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Final, Protocol, Self
 from xml.sax.saxutils import escape
@@ -162,13 +162,18 @@ class Relay:
 
 
 class RelayOfBench:
-    """The process of a relay, in a temporary folder; the author has joined there."""
+    """The process of a relay, in a temporary folder; the author has joined there.
 
-    def __init__(self, place: ComponentPlace, author: Author) -> None:
+    `xmpp` are more options of that table of its configuration.
+    """
+
+    def __init__(
+        self, place: ComponentPlace, author: Author, xmpp: Mapping[str, object] | None = None
+    ) -> None:
         self.home = f"home@{place.component_domain}"
         self._author = author
         self._folder = tempfile.TemporaryDirectory(prefix="xmpprelay-bench-")
-        self._process = RelayProcess(Path(self._folder.name), place, NO_LIMITS)
+        self._process = RelayProcess(Path(self._folder.name), place, NO_LIMITS, xmpp=xmpp)
 
     async def __aenter__(self) -> Self:
         """It runs. XmppRelayError with what it says itself, if it ends."""

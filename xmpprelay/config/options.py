@@ -124,10 +124,11 @@ class Xmpp:
         Option(
             "Whether posts to people on the first local domain go through the server's multicast "
             "service, twenty of them in a stanza, where it has one that works (XEP-0033; ejabberd "
-            "with mod_multicast).",
+            "with mod_multicast). Faster with many followers; but what waits in that service can "
+            "be lost when it is restarted by itself.",
             "true or false",
         ),
-    ] = True
+    ] = False
 
     def __post_init__(self) -> None:
         above = self.domain.partition(".")[2]

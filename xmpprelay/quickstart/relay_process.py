@@ -71,8 +71,8 @@ class RelayFailed(XmppRelayError):
 
 
 class RelayProcess:
-    """A relay on a server, mostly a private one. `limits`, `primary` and `web` are options of those
-    tables of its configuration."""
+    """A relay on a server, mostly a private one. `limits`, `primary`, `web` and `xmpp` are options
+    of those tables of its configuration."""
 
     def __init__(
         self,
@@ -81,6 +81,7 @@ class RelayProcess:
         limits: Mapping[str, float] | None = None,
         primary: Mapping[str, object] | None = None,
         web: Mapping[str, object] | None = None,
+        xmpp: Mapping[str, object] | None = None,
     ) -> None:
         self.config = folder / "xmpprelay.toml"
         self.log = folder / "relay.log"
@@ -89,6 +90,7 @@ class RelayProcess:
         self._limits = limits or {}
         self._primary = primary or {}
         self._web = web or {}
+        self._xmpp = xmpp or {}
         self._process: asyncio.subprocess.Process | None = None
         self._notices: socket.socket | None = None  # what it tells its service manager
         self._watch: asyncio.Task[None] | None = None
@@ -229,6 +231,7 @@ class RelayProcess:
             f"local_domains = [{_toml(server.domain)}]",
             f"host = {_toml(server.host)}",
             f"port = {server.component_port}",
+            *(f"{name} = {_toml(value)}" for name, value in self._xmpp.items()),
             "[store]",
             f"url = {_toml(f'sqlite:///{self._database}')}",
             "[limits]",
