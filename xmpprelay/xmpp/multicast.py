@@ -14,7 +14,8 @@ not used.
 What fails later (its settings were changed, it was taken out, or it has crashed) shows as an error
 of the service's, or as silence of people who do answer a probe of their own (`barrier.py`). Then
 nothing that is under way is confirmed, the stream is dropped, and for an hour each gets a stanza of
-his own.
+his own. A service that is restarted between posts and their probes is not noticed, and what waited
+in it is lost (docs/decisions.md); so all of this is for operators who ask for it.
 """
 
 import asyncio
