@@ -87,8 +87,8 @@ class Scene:
         self._ending = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        have, server = self._ending.enter_async_context, self.server
-        try:
+        async with AsyncExitStack() as self._ending:  # which ends what is there, if this fails
+            have, server = self._ending.enter_async_context, self.server
             await have(server)
             self.followers: Followers = await have(followers_of(server, self._count))
             self.author = await self.somebody("author")
@@ -101,9 +101,7 @@ class Scene:
             )
             self.relay = await have(Watched(place, self.author))
             self.way = await have(Relay(self.author, self.followers, self.relay))
-        except BaseException:
-            await self._ending.aclose()
-            raise
+            self._ending = self._ending.pop_all()
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -309,7 +309,7 @@ async def control(run: Run) -> AsyncIterator[Row]:
             if row.lost == 0:
                 row = replace(row, bad=("the control run lost nothing: it shows nothing",))
             elif row.lost != "?":
-                row = replace(row, lost=f"{row.lost}, as it must", bad=())
+                row = replace(row, lost=f"{row.lost}, as it must")
             yield row
 
 
@@ -320,7 +320,7 @@ async def service(run: Run) -> AsyncIterator[Row]:
     with run.bar("kills of mod_multicast", kills) as more:
         name = "ejabberd's mod_multicast alone is killed"
         row = await _tried(name, _kill_server(name, kind, run.first_seed, kills, more))
-        yield replace(row, lost=f"{row.lost} (not prevented)", bad=()) if row.lost != "?" else row
+        yield row if row.lost == "?" else replace(row, lost=f"{row.lost} (not prevented)")
 
 
 async def _kill_server(
@@ -342,7 +342,8 @@ async def _kill_server(
             )
     size = f"{got.kills} kills, {got.deliveries} deliveries, {got.in_flight} in flight at them"
     note = f"{got.repeated} repeats, {got.worst} at most by one kill"
-    return Row(name, size, got.lost, got.doubled, note, tuple(got.bad))
+    may_lose = kind.of_service or kind.control is not None
+    return Row(name, size, got.lost, got.doubled, note, tuple(got.wrong if may_lose else got.bad))
 
 
 async def journal(run: Run) -> AsyncIterator[Row]:

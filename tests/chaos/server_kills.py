@@ -80,9 +80,13 @@ class Figures:
     @property
     def bad(self) -> list[str]:
         """What must not be; empty when all is well."""
+        lost = [f"{self.lost} lost: {', '.join(self.of[:5])}"] if self.lost else []
+        return [*lost, *self.wrong]
+
+    @property
+    def wrong(self) -> list[str]:
+        """The same where something has to be lost, or may be."""
         found = list(self.stuck)
-        if self.lost:
-            found.append(f"{self.lost} lost: {', '.join(self.of[:5])}")
         if self.doubled:
             found.append(f"{self.doubled} under two ids")
         if self.worst > IN_FLIGHT:
@@ -157,7 +161,6 @@ class Crowd:
         if isinstance(server, EjabberdTown) and server.multicast:
             await self._world.until(lambda: service.multicast.service is not None)
         after_s = random.Random(number).uniform(*KILL_AFTER_S)
-        tokens: list[str] = []
 
         def strike() -> None:
             ends_at = time.monotonic() + STRIKES_WITHIN_S
@@ -171,11 +174,7 @@ class Crowd:
         assassin.start()
         for each in self._followers:
             each.hoards()
-        self._written = 0
-        while server.running:
-            if len(tokens) * len(self._followers) < self._written + AHEAD:
-                tokens += await asyncio.gather(*(self._posts() for _ in range(BURST)))
-            await asyncio.sleep(0)
+        tokens = await self._posts_while(lambda: server.running)
         await server.kill()
         everybody = [*self._followers, self._alice] if self._alice else self._followers
         await asyncio.gather(*(each.is_cut_off() for each in everybody))
@@ -193,23 +192,20 @@ class Crowd:
         assert isinstance(server, EjabberdTown)
         await self._world.until(lambda: service.multicast.service is not None)
         before = sum(each.repeats() for each in self._followers)
-        tokens: list[str] = []
-        self._written = 0
+        over = False
 
-        async def posts() -> None:
-            while True:
-                if len(tokens) * len(self._followers) < self._written + AHEAD:
-                    tokens.extend(await asyncio.gather(*(self._posts() for _ in range(BURST))))
-                await asyncio.sleep(0.001)
+        async def strike() -> None:
+            nonlocal over
+            try:
+                await asyncio.sleep(chance.uniform(*KILL_AFTER_S))
+                await self._world.until(lambda: _in_flight(service) > 0)
+                figures.in_flight += _in_flight(service)
+                await server.ask(KILL_SERVICE)
+                await asyncio.sleep(chance.uniform(0.0, 0.3))  # people go on meanwhile
+            finally:
+                over = True
 
-        posting = asyncio.create_task(posts())
-        await asyncio.sleep(chance.uniform(*KILL_AFTER_S))
-        await self._world.until(lambda: _in_flight(service) > 0)
-        figures.in_flight += _in_flight(service)
-        await server.ask(KILL_SERVICE)
-        await asyncio.sleep(chance.uniform(0.0, 0.3))
-        posting.cancel()
-        await asyncio.wait({posting})
+        tokens, _ = await asyncio.gather(self._posts_while(lambda: not over), strike())
         tokens.append(await self._fence())
         self._books(tokens, before, figures)
         if service.multicast.service is None:  # it would not be looked for for an hour
@@ -228,6 +224,16 @@ class Crowd:
         repeats = sum(each.repeats() for each in self._followers)
         figures.repeated += repeats - before
         figures.worst = max(figures.worst, repeats - before)
+
+    async def _posts_while(self, so: Callable[[], bool]) -> list[str]:
+        """Post as fast as keeps the windows full, as long as something is so."""
+        tokens: list[str] = []
+        self._written = 0
+        while so():
+            if len(tokens) * len(self._followers) < self._written + AHEAD:
+                tokens += await asyncio.gather(*(self._posts() for _ in range(BURST)))
+            await asyncio.sleep(0)
+        return tokens
 
     async def _posts(self) -> str:
         assert self._alice is not None
